@@ -1,0 +1,253 @@
+package mesh
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+)
+
+// Effective is the DestinationRule that Istio applies for a client to a host:
+// one object, or several of one namespace and host merged.
+type Effective struct {
+	// Host is the host of the rule: exact, or a wildcard.
+	Host string
+	// Members are the objects behind it; the first gave it its identity.
+	Members []*networkingv1.DestinationRule
+	// Selector is the workloadSelector; nil: the rule is for every workload.
+	Selector map[string]string
+	// PolicyFrom is the member whose trafficPolicy won whole, nil without one.
+	PolicyFrom *networkingv1.DestinationRule
+
+	exportTo map[string]struct{}
+	subsets  []subset
+}
+
+type subset struct {
+	*networking.Subset
+	from  *networkingv1.DestinationRule
+	index int
+}
+
+// Namespace returns the namespace of the rule.
+func (e *Effective) Namespace() string { return e.Members[0].Namespace }
+
+// FitsAll reports whether the rule applies to every pod of client for certain.
+func (e *Effective) FitsAll(client Client) bool {
+	return e.Selector == nil || containsAll(client.Labels, e.Selector)
+}
+
+// EffectiveRules returns the rules that istiod applies for client to svc: one a
+// workloadSelector that may fit the client's pods, and one for all other
+// workloads, which comes last. A selector that surely fits them ends the list.
+// Nothing: no rule fits. hidden is a rule that fits no workload of the client but
+// still hides those of other namespaces from it; nil unless workloads remain that
+// the result holds no rule for.
+//
+// The lookup is PushContext.destinationRule: the client's namespace (for a proxy
+// in the root namespace only what is private to it), then the service's, then the
+// root namespace; in each the most specific host. SidecarScope.DestinationRule
+// picks among what that finds by workload.
+func (w *World) EffectiveRules(client Client, svc *Service) (rules []*Effective, hidden *Effective) {
+	found := w.lookupRules(client.Namespace, svc)
+	var all *Effective
+	for _, e := range found {
+		switch {
+		case e.Selector == nil:
+			// Of several, kept apart by exportTo, istiod takes the last.
+			all = e
+		case e.Namespace() != client.Namespace:
+			// A selector counts only in the rule's own namespace.
+		case e.FitsAll(client):
+			// All of the client's pods: it applies before any rule without a selector.
+			return append(rules, e), nil
+		case client.Gateway:
+			// Not proved to select the gateway's pods.
+		default:
+			rules = append(rules, e)
+		}
+	}
+	if all != nil {
+		return append(rules, all), nil
+	}
+	if len(found) > 0 {
+		hidden = found[0]
+	}
+	return rules, hidden
+}
+
+func (w *World) lookupRules(clientNamespace string, svc *Service) []*Effective {
+	root := w.opts.RootNamespace
+	if clientNamespace != root {
+		if clientNamespace != OtherNamespaces {
+			if found := w.poolLookup(clientNamespace, poolLocal, svc.Host); len(found) > 0 {
+				return found
+			}
+		}
+	} else if found := w.poolLookup(root, poolRootPrivate, svc.Host); len(found) > 0 {
+		return found
+	}
+	for _, namespace := range []string{svc.Namespace, root} {
+		var exported []*Effective
+		for _, e := range w.poolLookup(namespace, poolExported, svc.Host) {
+			if len(e.exportTo) == 0 || has(e.exportTo, exportPublic) ||
+				(clientNamespace != OtherNamespaces && has(e.exportTo, clientNamespace)) {
+				exported = append(exported, e)
+			}
+		}
+		if len(exported) > 0 {
+			return exported
+		}
+	}
+	return nil
+}
+
+// pool is one of the indexes that istiod's setDestinationRules sorts the rules
+// of a namespace into.
+type pool int
+
+const (
+	// poolLocal is seen by clients of the rule's own namespace.
+	poolLocal pool = iota
+	// poolRootPrivate holds what is private to the root namespace.
+	poolRootPrivate
+	// poolExported is looked up from other namespaces.
+	poolExported
+)
+
+func (p pool) holds(exportTo map[string]struct{}, namespace string) bool {
+	private := len(exportTo) == 1 && (has(exportTo, exportPrivate) || has(exportTo, namespace))
+	switch p {
+	case poolLocal:
+		return len(exportTo) == 0 || has(exportTo, exportPublic) || has(exportTo, exportPrivate) || has(exportTo, namespace)
+	case poolRootPrivate:
+		return private
+	default:
+		return !private
+	}
+}
+
+// poolLookup merges the rules of one namespace's pool for the most specific host
+// that fits (MostSpecificHostMatch). The visibility of a rule is judged after
+// that: an exact rule that a client may not see still hides a wildcard one.
+func (w *World) poolLookup(namespace string, p pool, host string) []*Effective {
+	for _, h := range append([]string{host}, WildcardsOf(host)...) {
+		var merged []*Effective
+		for _, dr := range w.RulesFor(h) {
+			if dr.Namespace != namespace {
+				continue
+			}
+			exportTo := ruleExportTo(dr)
+			if p.holds(exportTo, namespace) {
+				merged = mergeRule(merged, h, dr, exportTo)
+			}
+		}
+		if len(merged) > 0 {
+			return merged
+		}
+	}
+	return nil
+}
+
+// ruleExportTo: a rule with a workloadSelector is never exported.
+func ruleExportTo(dr *networkingv1.DestinationRule) map[string]struct{} {
+	if dr.Spec.GetWorkloadSelector() != nil {
+		return setOf([]string{exportPrivate})
+	}
+	return setOf(dr.Spec.GetExportTo())
+}
+
+// mergeRule adds dr to the rules of its host as istiod's mergeDestinationRule
+// does (with ENABLE_ENHANCED_DESTINATIONRULE_MERGE, the default): it joins every
+// rule whose exportTo its own equals or contains and whose workloadSelector is
+// the same; joining adds subsets with new names, and the trafficPolicy if there
+// is none yet. Otherwise it stands beside them.
+func mergeRule(list []*Effective, host string, dr *networkingv1.DestinationRule, exportTo map[string]struct{}) []*Effective {
+	separate := true
+	selector, selected := dr.Spec.GetWorkloadSelector().GetMatchLabels(), dr.Spec.GetWorkloadSelector() != nil
+	for _, e := range list {
+		if maps.Equal(exportTo, e.exportTo) {
+			separate = false
+		} else {
+			separate = true
+			if len(e.exportTo) == 0 || !contains(exportTo, e.exportTo) {
+				continue
+			}
+		}
+		bothSelect := selected && e.Selector != nil
+		if bothSelect && !maps.Equal(selector, e.Selector) {
+			separate = true
+			continue
+		}
+		if bothSelect || (!selected && e.Selector == nil) {
+			separate = false
+		}
+		e.join(dr)
+	}
+	if !separate {
+		return list
+	}
+	e := &Effective{Host: host, exportTo: exportTo}
+	if selected {
+		e.Selector = maps.Clone(selector)
+		if e.Selector == nil {
+			e.Selector = map[string]string{}
+		}
+	}
+	e.join(dr)
+	return append(list, e)
+}
+
+func (e *Effective) join(dr *networkingv1.DestinationRule) {
+	e.Members = append(e.Members, dr)
+	if e.PolicyFrom == nil && dr.Spec.GetTrafficPolicy() != nil {
+		e.PolicyFrom = dr
+	}
+	for i, s := range dr.Spec.GetSubsets() {
+		if s != nil && !slices.ContainsFunc(e.subsets, func(o subset) bool { return o.GetName() == s.GetName() }) {
+			e.subsets = append(e.subsets, subset{s, dr, i})
+		}
+	}
+}
+
+// istioRuleOrder is sortConfigBySelectorAndCreationTime: rules with a
+// workloadSelector first, then by age.
+func istioRuleOrder(a, b *networkingv1.DestinationRule) int {
+	return cmp.Or(
+		cmp.Compare(btoi(a.Spec.GetWorkloadSelector() == nil), btoi(b.Spec.GetWorkloadSelector() == nil)),
+		olderFirst(a, b),
+	)
+}
+
+func has(set map[string]struct{}, v string) bool {
+	_, ok := set[v]
+	return ok
+}
+
+func contains(set, sub map[string]struct{}) bool {
+	for v := range sub {
+		if !has(set, v) {
+			return false
+		}
+	}
+	return true
+}
+
+// Policy returns the trafficPolicy that won, nil without one.
+func (e *Effective) Policy() *networking.TrafficPolicy {
+	if e.PolicyFrom == nil {
+		return nil
+	}
+	return e.PolicyFrom.Spec.GetTrafficPolicy()
+}
+
+// Subsets returns the merged subsets.
+func (e *Effective) Subsets() []*networking.Subset {
+	out := make([]*networking.Subset, len(e.subsets))
+	for i, s := range e.subsets {
+		out[i] = s.Subset
+	}
+	return out
+}

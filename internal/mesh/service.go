@@ -1,0 +1,218 @@
+package mesh
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+)
+
+// OriginateAnnotation on a ServiceEntry overrides which ports are targets:
+// "never", "always", or a comma list of port numbers.
+const OriginateAnnotation = "egress-tls.dev/originate"
+
+// Service is what one client sees behind a host: the ServiceEntries of one
+// namespace, merged.
+type Service struct {
+	Host      string
+	Namespace string
+	// Entries are the ServiceEntries that contribute ports, the first of which
+	// gave the service its attributes.
+	Entries []*networkingv1.ServiceEntry
+}
+
+// Port is a port of a service.
+type Port struct {
+	*networking.ServicePort
+	Entry *networkingv1.ServiceEntry
+}
+
+// Service returns what client sees behind the exact host, or nil.
+//
+// The order of preference is istiod's: ServiceEntries exported to the client's
+// namespace by name or as private before public ones, each group oldest first
+// (servicesExportedToNamespace); a sidecar prefers those of its own namespace
+// (convertIstioListenerToWrapper); further ones of the namespace that won add
+// their ports if all else is equal (appendSidecarServices, canMergeServices).
+func (w *World) Service(client Client, host string) *Service {
+	if IsWildcard(host) {
+		return nil
+	}
+	var named, public []*networkingv1.ServiceEntry
+	for _, se := range w.entries[host] {
+		switch exportedTo(se.Spec.GetExportTo(), se.Namespace, client.Namespace) {
+		case visibleByName:
+			named = append(named, se)
+		case visibleToAll:
+			public = append(public, se)
+		}
+	}
+	visible := append(named, public...)
+	if len(visible) == 0 {
+		return nil
+	}
+	first := visible[0]
+	if !client.Gateway {
+		if i := slices.IndexFunc(visible, func(se *networkingv1.ServiceEntry) bool {
+			return se.Namespace == client.Namespace
+		}); i >= 0 {
+			first = visible[i]
+		}
+	}
+	svc := &Service{Host: host, Namespace: first.Namespace, Entries: []*networkingv1.ServiceEntry{first}}
+	for _, se := range visible {
+		if se != first && canMerge(first, se) {
+			svc.Entries = append(svc.Entries, se)
+		}
+	}
+	return svc
+}
+
+func canMerge(a, b *networkingv1.ServiceEntry) bool {
+	return a.Namespace == b.Namespace &&
+		a.Spec.GetResolution() == b.Spec.GetResolution() &&
+		maps.Equal(a.Labels, b.Labels) &&
+		maps.Equal(a.Spec.GetWorkloadSelector().GetLabels(), b.Spec.GetWorkloadSelector().GetLabels()) &&
+		maps.Equal(setOf(a.Spec.GetExportTo()), setOf(b.Spec.GetExportTo()))
+}
+
+// Ports returns the ports of the service; of several with one number the first
+// counts.
+func (s *Service) Ports() []Port {
+	var out []Port
+	for _, se := range s.Entries {
+		for _, p := range se.Spec.GetPorts() {
+			if p != nil && !slices.ContainsFunc(out, func(o Port) bool { return o.GetNumber() == p.GetNumber() }) {
+				out = append(out, Port{p, se})
+			}
+		}
+	}
+	return out
+}
+
+// DestinationPort returns the port that a destination means: the one that it
+// names, or the only one. With several ports and none named Istio takes the
+// listener's port, which no object tells; ok is then false.
+func (s *Service) DestinationPort(d *networking.Destination) (port Port, ok bool) {
+	ports := s.Ports()
+	if d.GetPort() == nil {
+		if len(ports) != 1 {
+			return Port{}, false
+		}
+		return ports[0], true
+	}
+	for _, p := range ports {
+		if p.GetNumber() == d.GetPort().GetNumber() {
+			return p, true
+		}
+	}
+	return Port{}, false
+}
+
+// SpeaksTLS reports whether the port's protocol says that its clients speak TLS
+// themselves: a rule that they see too would encrypt them twice (istio #17031).
+func (p Port) SpeaksTLS() bool {
+	switch strings.ToLower(p.GetProtocol()) {
+	case "https", "tls":
+		return true
+	}
+	return false
+}
+
+// plaintextTLSPort reports whether the port takes HTTP from its clients and
+// leads to a TLS port: number or targetPort 443.
+func (p Port) plaintextTLSPort() bool {
+	switch strings.ToLower(p.GetProtocol()) {
+	case "http", "http2", "grpc", "grpc-web", "":
+		return p.GetNumber() == 443 || p.GetTargetPort() == 443
+	}
+	return false
+}
+
+// Originates decides what TLS origination the port wants.
+//
+// routed: plaintext HTTP that a route sends to it must be encrypted. alone: also
+// before any route, since every client sends it plaintext (protocol HTTP on 443)
+// or the ServiceEntry is annotated. A ServiceEntry inside of the mesh never
+// originates unless its annotation lists the port.
+func (p Port) Originates() (routed, alone bool) {
+	a, _ := ParseOriginate(p.Entry.Annotations[OriginateAnnotation])
+	switch {
+	case a.Never:
+		return false, false
+	case a.Ports != nil:
+		listed := slices.Contains(a.Ports, p.GetNumber())
+		return listed, listed
+	case p.Entry.Spec.GetLocation() != networking.ServiceEntry_MESH_EXTERNAL:
+		return false, false
+	case p.SpeaksTLS():
+		return true, a.Always
+	default:
+		tls := p.plaintextTLSPort()
+		return tls, tls
+	}
+}
+
+// Originate is the parsed OriginateAnnotation; the zero value says nothing.
+type Originate struct {
+	Never, Always bool
+	Ports         []uint32
+}
+
+// ParseOriginate reads the value of OriginateAnnotation. ok is false when it is
+// none of "", "never", "always" and a comma list of ports from 1 to 65535; it
+// then counts as absent.
+func ParseOriginate(value string) (o Originate, ok bool) {
+	switch v := strings.TrimSpace(value); v {
+	case "":
+		return Originate{}, true
+	case "never":
+		return Originate{Never: true}, true
+	case "always":
+		return Originate{Always: true}, true
+	}
+	for s := range strings.SplitSeq(value, ",") {
+		n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 16)
+		if err != nil || n == 0 {
+			return Originate{}, false
+		}
+		o.Ports = append(o.Ports, uint32(n))
+	}
+	return o, true
+}
+
+type visibility int
+
+const (
+	invisible visibility = iota
+	visibleByName
+	visibleToAll
+)
+
+// exportedTo judges a ServiceEntry's or VirtualService's exportTo as istiod's
+// initServiceRegistry does: "*" wins over all, "~" over names.
+func exportedTo(exportTo []string, own, namespace string) visibility {
+	switch {
+	case len(exportTo) == 0 || slices.Contains(exportTo, exportPublic):
+		return visibleToAll
+	case slices.Contains(exportTo, exportNone):
+		return invisible
+	case namespace == OtherNamespaces:
+		return invisible
+	case slices.Contains(exportTo, namespace),
+		own == namespace && slices.Contains(exportTo, exportPrivate):
+		return visibleByName
+	}
+	return invisible
+}
+
+func setOf(in []string) map[string]struct{} {
+	out := make(map[string]struct{}, len(in))
+	for _, v := range in {
+		out[v] = struct{}{}
+	}
+	return out
+}
