@@ -1,0 +1,383 @@
+// Package decision puts the pure decisions together for one object: what is
+// added to it, which DestinationRules must exist beside it, and what is found
+// about it. Admission, the reconciler and the CLI call this and nothing else, so
+// that they cannot disagree.
+//
+//	World, Policy, object ──Decide──> Outcome ──┬─ Edits     to the object itself
+//	                                            ├─ Rules     to create or inject
+//	                                            └─ Findings  sorted
+package decision
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
+	"github.com/egress-tls/egress-tls-webhook/validate"
+)
+
+// Outcome is all that is decided about one object.
+type Outcome struct {
+	// Edits are what is added to the object itself; Changes say the same in words,
+	// one line each.
+	Edits   []mutate.Edit
+	Changes []string
+	// Rules are the DestinationRules, other than the object, that must exist
+	// before the object is stored, and do not.
+	Rules []mutate.RuleChange
+	// Findings are sorted; an Error among them refuses the object in mode enforce.
+	Findings []finding.Finding
+}
+
+// Decide decides about o, a ServiceEntry, VirtualService or DestinationRule, in
+// the world after its admission: w must hold o itself. raw is o as the user
+// wrote it, decoded by encoding/json; it is read, not changed.
+//
+// It fails only when raw cannot take what must be added, or for another type.
+func Decide(w *mesh.World, pol *policy.Policy, o metav1.Object, raw map[string]any) (Outcome, error) {
+	d := decider{world: w, policy: pol}
+	var err error
+	switch o := o.(type) {
+	case *networkingv1.VirtualService:
+		err = d.virtualService(o)
+	case *networkingv1.ServiceEntry:
+		err = d.serviceEntry(o)
+	case *networkingv1.DestinationRule:
+		err = d.destinationRule(o, raw)
+	default:
+		err = fmt.Errorf("no decision is made about a %T", o)
+	}
+	finding.Sort(d.out.Findings)
+	return d.out, err
+}
+
+type decider struct {
+	world  *mesh.World
+	policy *policy.Policy
+	out    Outcome
+	// self and raw are the object when it is a DestinationRule.
+	self *networkingv1.DestinationRule
+	raw  map[string]any
+}
+
+func (d *decider) virtualService(vs *networkingv1.VirtualService) error {
+	if d.policy.RouteOrder != policy.IgnoreOrder {
+		for _, f := range validate.RouteOrder(vs, d.world.VirtualService) {
+			if d.policy.RouteOrder == policy.WarnOrder {
+				f.Severity = finding.Warning
+			}
+			d.find(f)
+		}
+	}
+	d.find(validate.Reachable(d.world, vs)...)
+	d.headers(vs)
+
+	// A root is executed with the routes of its delegates.
+	sources := []*networkingv1.VirtualService{vs}
+	for _, name := range mesh.DelegatesOf(vs) {
+		if delegate := d.world.VirtualService(name.Namespace, name.Name); delegate != nil {
+			sources = append(sources, delegate)
+		}
+	}
+	var hosts []string
+	for _, s := range sources {
+		hosts = append(hosts, mesh.HTTPDestinationHosts(s)...)
+	}
+	return d.rules(hosts, func(n mesh.Need) (mesh.Need, bool) {
+		all := n.Sources
+		n.Sources = nil
+		for _, s := range all {
+			if slices.Contains(sources, s.VirtualService) {
+				n.Sources = append(n.Sources, s)
+			}
+		}
+		return n, len(n.Sources) > 0
+	})
+}
+
+func (d *decider) headers(vs *networkingv1.VirtualService) {
+	if d.policy.Headers == policy.IgnoreHeaders {
+		return
+	}
+	edits, findings := mutate.Headers(d.world, vs)
+	d.find(findings...)
+	for start := 0; start < len(edits); {
+		end := start + 1
+		for end < len(edits) && edits[end].Place() == edits[start].Place() {
+			end++
+		}
+		place, group := edits[start].Place(), edits[start:end]
+		if d.policy.Headers == policy.RequireHeaders {
+			d.find(headersMissing(vs, place, group))
+		} else {
+			for _, e := range group {
+				d.out.Edits = append(d.out.Edits, e.Edit)
+			}
+			d.out.Changes = append(d.out.Changes, fmt.Sprintf("%s: set request headers %s", place, headerText(group)))
+		}
+		start = end
+	}
+}
+
+func headersMissing(vs *networkingv1.VirtualService, place string, edits []mutate.HeaderEdit) finding.Finding {
+	return finding.Finding{
+		Code:     finding.HeadersMissing,
+		Severity: finding.Error,
+		Object:   mesh.ObjectOf(vs),
+		Path:     place,
+		Message:  fmt.Sprintf("the route leads to a TLS target without request headers %s; the external server may not recognise the request.", headerText(edits)),
+		Remedy:   "Add them under headers.request.set, or let `egress-tls render -f FILE` do it.",
+		Subject:  "headers " + headerText(edits),
+	}
+}
+
+func headerText(edits []mutate.HeaderEdit) string {
+	texts := make([]string, len(edits))
+	for i, e := range edits {
+		texts[i] = e.Name + ": " + e.Value
+	}
+	return strings.Join(texts, ", ")
+}
+
+func (d *decider) serviceEntry(se *networkingv1.ServiceEntry) error {
+	if v := se.Annotations[mesh.OriginateAnnotation]; v != "" {
+		if _, ok := mesh.ParseOriginate(v); !ok {
+			d.find(finding.Finding{
+				Code:     finding.InvalidAnnotation,
+				Severity: finding.Error,
+				Object:   mesh.ObjectOf(se),
+				Path:     "metadata.annotations[" + mesh.OriginateAnnotation + "]",
+				Message:  fmt.Sprintf("%q is not never, always, or a comma list of port numbers; it would be ignored.", v),
+				Remedy:   `Write for example "443,8443".`,
+				Subject:  v,
+			})
+		}
+	}
+	hosts := mesh.ServiceEntryHosts(se)
+	for i, p := range se.Spec.GetPorts() {
+		port := mesh.Port{ServicePort: p, Entry: se}
+		routed, alone := port.Originates()
+		if !routed || alone || d.policy.Originate == policy.Always || !d.waits(hosts, port) {
+			continue
+		}
+		d.find(finding.Finding{
+			Code:     finding.WaitsForRoute,
+			Severity: finding.Warning,
+			Object:   mesh.ObjectOf(se),
+			Path:     fmt.Sprintf("spec.ports[%d]", i),
+			Message: fmt.Sprintf("port %d has protocol %s, so its clients may speak TLS themselves; it gets a DestinationRule with the first HTTP route to it.",
+				p.GetNumber(), p.GetProtocol()),
+			Remedy:  fmt.Sprintf("If all its clients send plaintext HTTP, annotate %s: always.", mesh.OriginateAnnotation),
+			Subject: fmt.Sprint(p.GetNumber()),
+		})
+	}
+	for _, host := range hosts {
+		if d.policy.Headers != policy.InjectHeaders {
+			break
+		}
+		for _, vs := range d.world.RoutesTo(host) {
+			if edits, _ := mutate.Headers(d.world, vs); len(edits) > 0 {
+				f := headersMissing(vs, edits[0].Place(), edits)
+				f.Severity = finding.Warning
+				f.Remedy = "Apply the VirtualService again and they are added."
+				d.find(f)
+			}
+		}
+	}
+	return d.rules(hosts, func(n mesh.Need) (mesh.Need, bool) {
+		return n, slices.Contains(n.Service.Entries, se)
+	})
+}
+
+// waits reports whether no HTTP route leads to the port of any of hosts.
+func (d *decider) waits(hosts []string, port mesh.Port) bool {
+	for _, host := range hosts {
+		if mesh.IsWildcard(host) {
+			continue
+		}
+		for _, n := range d.world.Needs(host, false) {
+			if n.Port.GetNumber() == port.GetNumber() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (d *decider) destinationRule(dr *networkingv1.DestinationRule, raw map[string]any) error {
+	if mesh.IsManaged(dr) {
+		// Ours to restore; judging it would be judging ourselves.
+		return nil
+	}
+	d.self, d.raw = dr, raw
+	return d.rules(d.world.Hosts(mesh.RuleHost(dr)), func(n mesh.Need) (mesh.Need, bool) {
+		return n, n.Rule != nil && slices.Contains(n.Rule.Members, dr) ||
+			n.Hidden != nil && slices.Contains(n.Hidden.Members, dr)
+	})
+}
+
+// rules plans the DestinationRules of hosts and keeps what concerns the object:
+// concerns narrows a need to the part of it that the object makes, and is false
+// when there is none. Other parts may belong to other teams.
+func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, bool)) error {
+	slices.Sort(hosts)
+	for _, host := range slices.Compact(hosts) {
+		plan, err := mutate.Rules(d.world, host, d.policy)
+		if err != nil {
+			return err
+		}
+		needs := narrow(plan.Needs, concerns)
+		if len(needs) == 0 {
+			continue
+		}
+		d.find(validate.TLS(host, needs)...)
+		if d.policy.DestinationRules == policy.IgnoreRules {
+			continue
+		}
+		for _, c := range plan.Changes {
+			c.Needs = narrow(c.Needs, concerns)
+			if len(c.Needs) == 0 {
+				continue
+			}
+			switch {
+			case d.policy.DestinationRules == policy.RequireRules:
+				d.find(tlsMissing(c.Needs, "the policy requires that you bring it (destinationRules: Require).",
+					"Apply the output of `egress-tls render -f FILE`.")...)
+			case c.Action == mutate.Inject && d.self != nil && mesh.ObjectOf(c.Rule) == mesh.ObjectOf(d.self):
+				if err := d.injectSelf(c); err != nil {
+					return err
+				}
+			default:
+				d.out.Rules = append(d.out.Rules, c)
+			}
+		}
+		d.find(tlsMissing(narrow(plan.Unmet, concerns), "no rule that could be added would be in force, because of the rules that exist for the host.",
+			fmt.Sprintf("Set tls mode SIMPLE and sni: %s in the DestinationRule that `egress-tls explain %s` names.", host, host))...)
+		if d.policy.DestinationRules == policy.CreateRules {
+			d.find(doubleTLS(d.world, plan, concerns)...)
+		}
+	}
+	return nil
+}
+
+func (d *decider) injectSelf(c mutate.RuleChange) error {
+	edits, err := mutate.InjectEdits(d.raw, c.Injections, d.policy.TLS)
+	if err != nil {
+		return fmt.Errorf("failed to inject TLS into %s: %w", mesh.ObjectOf(d.self), err)
+	}
+	d.out.Edits = append(d.out.Edits, edits...)
+	for _, in := range c.Injections {
+		d.out.Changes = append(d.out.Changes, fmt.Sprintf("%s: added tls for port %d of %s", in.Place(), in.Port, c.Host))
+	}
+	return nil
+}
+
+func narrow(needs []mesh.Need, concerns func(mesh.Need) (mesh.Need, bool)) []mesh.Need {
+	var out []mesh.Need
+	for _, n := range needs {
+		if n, ok := concerns(n); ok {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// tlsMissing finds the needs that stay without TLS: one finding for each
+// destination of a route, or for the port that needs it before any route.
+func tlsMissing(needs []mesh.Need, why, remedy string) []finding.Finding {
+	var out []finding.Finding
+	for _, n := range needs {
+		f := finding.Finding{
+			Code:     finding.TLSMissing,
+			Severity: finding.Error,
+			Message: fmt.Sprintf("plaintext HTTP to %s:%d would leave the mesh in clear: a DestinationRule with tls lacks, and %s",
+				n.Service.Host, n.Port.GetNumber(), why),
+			Remedy:  remedy,
+			Subject: fmt.Sprintf("%s:%d/%s", n.Service.Host, n.Port.GetNumber(), n.Subset),
+		}
+		if len(n.Sources) == 0 {
+			f.Object = mesh.ObjectOf(n.Port.Entry)
+			f.Path = portPath(n.Port)
+			out = append(out, f)
+		}
+		for _, s := range n.Sources {
+			f.Object = mesh.ObjectOf(s.VirtualService)
+			f.Path = fmt.Sprintf("spec.http[%d].route[%d].destination", s.Route, s.Destination)
+			out = append(out, f)
+		}
+	}
+	finding.Sort(out)
+	return slices.CompactFunc(out, func(a, b finding.Finding) bool {
+		return a.Object == b.Object && a.Path == b.Path && a.Subject == b.Subject
+	})
+}
+
+// doubleTLS warns of rules on a port whose clients may speak TLS themselves, when
+// others than the clients that need the rule see it: they get TLS inside TLS
+// (istio #17031). It names those that are known to.
+func doubleTLS(w *mesh.World, plan mutate.RulePlan, concerns func(mesh.Need) (mesh.Need, bool)) []finding.Finding {
+	var out []finding.Finding
+	for _, c := range plan.Desired {
+		if !c.Shared {
+			continue
+		}
+		for _, n := range narrow(c.Needs, concerns) {
+			if !n.Port.SpeaksTLS() {
+				continue
+			}
+			f := finding.Finding{
+				Code:     finding.DoubleTLS,
+				Severity: finding.Warning,
+				Object:   mesh.ObjectOf(n.Port.Entry),
+				Path:     portPath(n.Port),
+				Message: fmt.Sprintf("port %d of %s has protocol %s, and DestinationRule %s/%s encrypts it for every client that sees the rule: those that speak TLS themselves get TLS inside TLS%s.",
+					n.Port.GetNumber(), plan.Host, n.Port.GetProtocol(), c.Rule.Namespace, c.Rule.Name, passthroughs(w, plan.Host, n.Port.GetNumber())),
+				Remedy:  "Give plaintext clients a port of protocol HTTP with targetPort: 443; or, if only gateways send plaintext, list their namespaces as gatewayNamespaces in the policy.",
+				Subject: fmt.Sprintf("%s:%d", plan.Host, n.Port.GetNumber()),
+			}
+			if !slices.ContainsFunc(out, func(o finding.Finding) bool { return o.Object == f.Object && o.Path == f.Path }) {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// passthroughs names the VirtualServices whose TLS routes lead to host and port.
+func passthroughs(w *mesh.World, host string, port uint32) string {
+	var names []string
+	for _, vs := range w.TLSRoutesTo(host) {
+		for _, r := range vs.Spec.GetTls() {
+			for _, d := range r.GetRoute() {
+				p := d.GetDestination().GetPort()
+				name := mesh.ObjectOf(vs).String()
+				if mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace) == host &&
+					(p == nil || p.GetNumber() == port) && !slices.Contains(names, name) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	const most = 3
+	if len(names) > most {
+		names = append(names[:most], fmt.Sprintf("%d more", len(names)-most))
+	}
+	return " (" + strings.Join(names, ", ") + " pass TLS through to it)"
+}
+
+// portPath is the field of the ServiceEntry that declares the port.
+func portPath(p mesh.Port) string {
+	return fmt.Sprintf("spec.ports[%d]", slices.Index(p.Entry.Spec.GetPorts(), p.ServicePort))
+}
+
+func (d *decider) find(fs ...finding.Finding) { d.out.Findings = append(d.out.Findings, fs...) }

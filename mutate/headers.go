@@ -1,0 +1,241 @@
+package mutate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+)
+
+// The headers that a TLS target needs, as they are written.
+const (
+	HostHeader           = "Host"
+	ForwardedProtoHeader = "X-Forwarded-Proto"
+)
+
+// HeaderEdit is one header that lacks.
+type HeaderEdit struct {
+	Edit
+	// Route and Destination are the place; Destination -1: the route itself.
+	Route, Destination int
+	Name, Value        string
+}
+
+// Place returns the field that gets the header, such as spec.http[0] or
+// spec.http[0].route[1].
+func (e HeaderEdit) Place() string { return routePath(e.Route, e.Destination) }
+
+// Headers decides which request headers the routes of vs lack: Host with the
+// target's host, so that the external server recognises the request, and
+// X-Forwarded-Proto: https, for each destination that is a target in w.
+//
+// They go on the route when all its destinations are targets of one host, else
+// on the destination. What the user sets, adds or removes is never overwritten;
+// header names compare without case, ":authority" is Host. Where any authority
+// is set for a destination, none is added: Istio refuses two
+// (validateAuthorityRewrite), and an authority on the route silently wins over
+// the destination's (processDestination). A Host by the user that is not the
+// target's is the warning HostHeaderMismatch.
+//
+// A delegate's route without headers or rewrite has those of its root
+// (mergeHTTPRoute), and would lose them to headers of its own: there they go on
+// the destinations.
+func Headers(w *mesh.World, vs *networkingv1.VirtualService) ([]HeaderEdit, []finding.Finding) {
+	var edits []HeaderEdit
+	var findings []finding.Finding
+	for ri, r := range vs.Spec.GetHttp() {
+		if !mesh.Sends(r) {
+			continue
+		}
+		hosts := targetHosts(w, vs, r)
+		if hosts == nil {
+			continue
+		}
+		above := inherited(w, vs, r)
+		lack := lacking(r, above, ri, hosts, HostHeader, func(host string) string { return host })
+		lack = append(lack, lacking(r, above, ri, hosts, ForwardedProtoHeader, func(string) string { return "https" })...)
+		// By place: one line of text and one look of the reader each.
+		slices.SortStableFunc(lack, func(a, b HeaderEdit) int { return cmp.Compare(a.Destination, b.Destination) })
+		edits = append(edits, lack...)
+		findings = append(findings, mismatches(vs, r, ri, hosts)...)
+	}
+	return edits, findings
+}
+
+// inherited returns what a route of a delegate takes from the root routes that
+// lead to it, and that is not empty: headers where it has none of its own, and the
+// rewrite likewise.
+func inherited(w *mesh.World, vs *networkingv1.VirtualService, r *networking.HTTPRoute) []*networking.HTTPRoute {
+	if !mesh.IsDelegate(vs) {
+		return nil
+	}
+	var out []*networking.HTTPRoute
+	for _, s := range w.RootRoutes(vs) {
+		root := s.VirtualService.Spec.GetHttp()[s.Route]
+		from := &networking.HTTPRoute{}
+		if r.GetHeaders() == nil {
+			from.Headers = root.GetHeaders()
+		}
+		if r.GetRewrite() == nil {
+			from.Rewrite = root.GetRewrite()
+		}
+		if from.GetHeaders() != nil || from.GetRewrite() != nil {
+			out = append(out, from)
+		}
+	}
+	return out
+}
+
+// targetHosts returns the target host of each destination, "" for those that are
+// no target; nil when none is.
+func targetHosts(w *mesh.World, vs *networkingv1.VirtualService, r *networking.HTTPRoute) []string {
+	var hosts []string
+	for i, d := range r.GetRoute() {
+		if len(w.Targets(vs, r, d.GetDestination())) == 0 {
+			continue
+		}
+		if hosts == nil {
+			hosts = make([]string, len(r.GetRoute()))
+		}
+		hosts[i] = mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace)
+	}
+	return hosts
+}
+
+func lacking(r *networking.HTTPRoute, above []*networking.HTTPRoute, ri int, hosts []string, name string, value func(host string) string) []HeaderEdit {
+	uniform := true
+	for _, on := range append([]*networking.HTTPRoute{r}, above...) {
+		if touches(on.GetHeaders(), name) || (name == HostHeader && on.GetRewrite().GetAuthority() != "") {
+			return nil
+		}
+		uniform = uniform && (on == r || on.GetHeaders() == nil)
+	}
+	for i, d := range r.GetRoute() {
+		// A header on the route would override what a destination says itself.
+		if hosts[i] == "" || hosts[i] != hosts[0] || touches(d.GetHeaders(), name) {
+			uniform = false
+		}
+	}
+	if uniform {
+		return []HeaderEdit{headerEdit(ri, -1, name, value(hosts[0]))}
+	}
+	var out []HeaderEdit
+	for i, d := range r.GetRoute() {
+		if hosts[i] != "" && !touches(d.GetHeaders(), name) {
+			out = append(out, headerEdit(ri, i, name, value(hosts[i])))
+		}
+	}
+	return out
+}
+
+func headerEdit(route, destination int, name, value string) HeaderEdit {
+	path := []string{"spec", "http", strconv.Itoa(route)}
+	if destination >= 0 {
+		path = append(path, "route", strconv.Itoa(destination))
+	}
+	path = append(path, "headers", "request", "set", name)
+	return HeaderEdit{Edit{path, value}, route, destination, name, value}
+}
+
+// mismatches finds the authorities that the user set for a target and that are
+// not its host.
+func mismatches(vs *networkingv1.VirtualService, r *networking.HTTPRoute, ri int, hosts []string) []finding.Finding {
+	var out []finding.Finding
+	routeAuthority, onRoute := authority(r.GetHeaders())
+	if a := r.GetRewrite().GetAuthority(); a != "" {
+		routeAuthority, onRoute = a, true
+	}
+	for i, d := range r.GetRoute() {
+		if hosts[i] == "" {
+			continue
+		}
+		got, place := routeAuthority, routePath(ri, -1)
+		if !onRoute {
+			var set bool
+			if got, set = authority(d.GetHeaders()); !set {
+				continue
+			}
+			place = routePath(ri, i)
+		}
+		if sameHost(got, hosts[i]) {
+			continue
+		}
+		out = append(out, finding.Finding{
+			Code:     finding.HostHeaderMismatch,
+			Severity: finding.Warning,
+			Object:   mesh.ObjectOf(vs),
+			Path:     place,
+			Message: fmt.Sprintf("the route sets Host %q but leads to %q; the external server may answer for another site, or with 404 or 421.",
+				got, hosts[i]),
+			Remedy:  fmt.Sprintf("Set Host to %q, or remove it and it is added.", hosts[i]),
+			Subject: hosts[i] + " " + got,
+		})
+		if onRoute {
+			break
+		}
+	}
+	return out
+}
+
+// touches reports whether the user sets, adds or removes the named request
+// header.
+func touches(h *networking.Headers, name string) bool {
+	req := h.GetRequest()
+	for _, m := range []map[string]string{req.GetSet(), req.GetAdd()} {
+		for k := range m {
+			if sameHeader(k, name) {
+				return true
+			}
+		}
+	}
+	for _, k := range req.GetRemove() {
+		if sameHeader(k, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// authority returns the Host that h sets; set wins over add, as in Istio.
+func authority(h *networking.Headers) (string, bool) {
+	for _, m := range []map[string]string{h.GetRequest().GetSet(), h.GetRequest().GetAdd()} {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			if sameHeader(k, HostHeader) {
+				return m[k], true
+			}
+		}
+	}
+	return "", false
+}
+
+func sameHeader(a, b string) bool {
+	if strings.EqualFold(a, ":authority") {
+		a = HostHeader
+	}
+	return strings.EqualFold(a, b)
+}
+
+// sameHost compares an authority with a host: case and a port do not count, and
+// a value with an Envoy command operator is not judged.
+func sameHost(authority, host string) bool {
+	if strings.Contains(authority, "%") {
+		return true
+	}
+	name, _, _ := strings.Cut(authority, ":")
+	return strings.EqualFold(name, host)
+}
+
+func routePath(route, destination int) string {
+	if destination < 0 {
+		return fmt.Sprintf("spec.http[%d]", route)
+	}
+	return fmt.Sprintf("spec.http[%d].route[%d]", route, destination)
+}

@@ -1,0 +1,368 @@
+package mutate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	networking "istio.io/api/networking/v1alpha3"
+	typev1beta1 "istio.io/api/type/v1beta1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+)
+
+// Action is what happens to a DestinationRule.
+type Action string
+
+// Create writes a managed rule whole, Inject adds TLS to a user's.
+const (
+	Create Action = "create"
+	Inject Action = "inject"
+)
+
+// RuleChange is one DestinationRule that a host lacks, or that lacks TLS.
+type RuleChange struct {
+	Action Action
+	Host   string
+	// Ports are the service ports that get TLS, sorted.
+	Ports []uint32
+	// Rule is the rule as it should be. To Inject, carry out Injections on the
+	// raw object instead, so that nothing else of it is touched.
+	Rule       *networkingv1.DestinationRule
+	Injections []Injection
+	// Shared says that clients beside gateways of the needs may see the rule.
+	Shared bool
+	// Needs are what makes it necessary.
+	Needs []mesh.Need
+}
+
+// String names the change for warnings and logs.
+func (c RuleChange) String() string {
+	ports := make([]string, len(c.Ports))
+	for i, p := range c.Ports {
+		ports[i] = strconv.FormatUint(uint64(p), 10)
+	}
+	return fmt.Sprintf("DestinationRule %s/%s with TLS to %s on port %s",
+		c.Rule.Namespace, c.Rule.Name, c.Host, strings.Join(ports, ", "))
+}
+
+// RulePlan is what the DestinationRules of one host come to.
+type RulePlan struct {
+	Host string
+	// Needs are all of the host's, judged without the managed rules.
+	Needs []mesh.Need
+	// Desired are the managed rules that the host should have, and the
+	// injections that its users' rules lack.
+	Desired []RuleChange
+	// Changes are those of Desired that are not in the world yet.
+	Changes []RuleChange
+	// Stale are managed rules of the host that nothing needs any more.
+	Stale []*networkingv1.DestinationRule
+	// Unmet are needs that Desired cannot meet: nothing but a user's hand can.
+	Unmet []mesh.Need
+}
+
+// Rules plans the DestinationRules of host: what must exist so that every need
+// is met that the user did not switch off.
+//
+// The user's rules are judged as if the managed ones did not exist, so the plan
+// is the same whatever was written before. For each need without TLS:
+//   - the rule in force is for exactly this host: TLS is injected into it, at the
+//     level that decides; a second rule beside it would lose against the older
+//     one (istio #60169);
+//   - it is for a wildcard: an exact rule beside it carries its policy along,
+//     since an SNI would be wrong for the wildcard's other hosts;
+//   - there is none: a rule is created. For a port whose clients may speak TLS
+//     themselves, and which only gateways of known namespaces reach, in each
+//     gateway's namespace and private to it; otherwise in the ServiceEntry's
+//     namespace for all who see the ServiceEntry.
+func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
+	plan := RulePlan{Host: host}
+	var managed, users []*networkingv1.DestinationRule
+	for _, dr := range w.RulesFor(host) {
+		if mesh.IsManaged(dr) {
+			managed = append(managed, dr)
+		} else {
+			users = append(users, dr)
+		}
+	}
+	bare := w
+	if len(managed) > 0 {
+		bare = w.WithRules(host, users)
+	}
+	always := pol.Originate == policy.Always
+	plan.Needs = bare.Needs(host, always)
+
+	d := drafts{host: host, needs: plan.Needs, pol: pol}
+	for _, n := range plan.Needs {
+		if !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil {
+			d.add(n)
+		}
+	}
+	var err error
+	if plan.Desired, err = d.changes(); err != nil {
+		return plan, fmt.Errorf("failed to plan the DestinationRules of %s: %w", host, err)
+	}
+
+	after := slices.Clone(users)
+	for _, c := range plan.Desired {
+		after = slices.DeleteFunc(after, func(dr *networkingv1.DestinationRule) bool { return sameName(dr, c.Rule) })
+		after = append(after, c.Rule)
+		if c.Action == Inject || !slices.ContainsFunc(managed, func(dr *networkingv1.DestinationRule) bool {
+			return sameName(dr, c.Rule) && proto.Equal(&dr.Spec, &c.Rule.Spec)
+		}) {
+			plan.Changes = append(plan.Changes, c)
+		}
+	}
+	for _, dr := range managed {
+		if !slices.ContainsFunc(plan.Desired, func(c RuleChange) bool { return sameName(dr, c.Rule) }) {
+			plan.Stale = append(plan.Stale, dr)
+		}
+	}
+	// Trust the model of Istio, not the plan: judge the world that it leads to.
+	if len(plan.Desired) > 0 {
+		for _, n := range bare.WithRules(host, after).Needs(host, always) {
+			if !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil {
+				plan.Unmet = append(plan.Unmet, n)
+			}
+		}
+	}
+	return plan, nil
+}
+
+// drafts collects what the needs of a host ask for, one draft a rule.
+type drafts struct {
+	host  string
+	needs []mesh.Need
+	pol   *policy.Policy
+	list  []*draft
+}
+
+type draft struct {
+	action     Action
+	rule       *networkingv1.DestinationRule // the user's, or the frame of a new one
+	injections []Injection
+	needs      []mesh.Need
+}
+
+func (d *drafts) add(n mesh.Need) {
+	switch {
+	case n.Rule != nil && !mesh.IsWildcard(n.Rule.Host):
+		target := n.TLS.From
+		if target == nil {
+			target = n.Rule.Members[0]
+		}
+		d.inject(d.draftFor(Inject, target), n)
+	case n.Rule != nil:
+		from := n.Rule.Members[0]
+		d.inject(d.draftFor(Create, d.frame(from.Namespace, from.Spec.GetExportTo(), n.Rule, nil)), n)
+	case n.Hidden != nil:
+		// Private by name: with "." Istio would merge it into a rule with a
+		// workloadSelector, which counts as private by ".".
+		ns := n.Hidden.Namespace()
+		d.inject(d.draftFor(Create, d.frame(ns, []string{ns}, nil, n.Service)), n)
+	case n.Port.SpeaksTLS() && d.onlyKnownGateways(n.Port.GetNumber()):
+		d.inject(d.draftFor(Create, d.frame(n.Client.Namespace, []string{private}, nil, n.Service)), n)
+	default:
+		entry := n.Service.Entries[0]
+		d.inject(d.draftFor(Create, d.frame(entry.Namespace, entry.Spec.GetExportTo(), nil, n.Service)), n)
+	}
+}
+
+// draftFor returns the draft of rule. Where several needs ask for one rule, for
+// there is one of a name in a namespace, it serves all of them: it is exported to
+// all their clients, and the policy that one of them carries along stays.
+func (d *drafts) draftFor(action Action, rule *networkingv1.DestinationRule) *draft {
+	for _, dr := range d.list {
+		if dr.action != action || !sameName(dr.rule, rule) {
+			continue
+		}
+		if action == Create {
+			spec := &dr.rule.Spec
+			spec.ExportTo = widened(spec.GetExportTo(), rule.Spec.GetExportTo())
+			if spec.TrafficPolicy == nil && len(spec.Subsets) == 0 {
+				spec.TrafficPolicy, spec.Subsets = rule.Spec.GetTrafficPolicy(), rule.Spec.GetSubsets()
+			}
+			for _, o := range rule.OwnerReferences {
+				if !slices.ContainsFunc(dr.rule.OwnerReferences, func(p metav1.OwnerReference) bool { return p.UID == o.UID }) {
+					dr.rule.OwnerReferences = append(dr.rule.OwnerReferences, o)
+				}
+			}
+		}
+		return dr
+	}
+	d.list = append(d.list, &draft{action: action, rule: rule})
+	return d.list[len(d.list)-1]
+}
+
+// The exportTo values that are no namespaces.
+const (
+	private = "."
+	public  = "*"
+)
+
+// widened joins two exportTo; an empty one is public.
+func widened(a, b []string) []string {
+	switch {
+	case len(a) == 0 || slices.Contains(a, public):
+		return a
+	case len(b) == 0 || slices.Contains(b, public):
+		return b
+	}
+	out := append(slices.Clone(a), b...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// isPrivate reports whether only the rule's own namespace sees it.
+func isPrivate(dr *networkingv1.DestinationRule) bool {
+	to := dr.Spec.GetExportTo()
+	return dr.Spec.GetWorkloadSelector() != nil || (len(to) == 1 && (to[0] == private || to[0] == dr.Namespace))
+}
+
+func (d *drafts) inject(dr *draft, n mesh.Need) {
+	dr.needs = append(dr.needs, n)
+	in := Injection{Host: d.host, Port: n.Port.GetNumber(), Entry: -1}
+	switch n.TLS.Level {
+	case mesh.LevelPort:
+		in.Entry = n.TLS.Entry
+	case mesh.LevelSubsetPort:
+		in.Entry, in.Subset = n.TLS.Entry, n.Subset
+		in.SubsetIndex = slices.IndexFunc(dr.rule.Spec.GetSubsets(), func(s *networking.Subset) bool { return s.GetName() == n.Subset })
+	}
+	if !slices.Contains(dr.injections, in) {
+		dr.injections = append(dr.injections, in)
+	}
+}
+
+// fit moves the injections to where the policy that the draft carries along has
+// room for them: its needs saw different rules.
+func (dr *draft) fit() {
+	var fitting []Injection
+	for _, in := range dr.injections {
+		if in.Subset == "" {
+			in.Entry = slices.IndexFunc(dr.rule.Spec.GetTrafficPolicy().GetPortLevelSettings(), func(e *networking.TrafficPolicy_PortTrafficPolicy) bool {
+				return e.GetPort().GetNumber() == in.Port
+			})
+			if in.Entry >= 0 && dr.rule.Spec.GetTrafficPolicy().GetPortLevelSettings()[in.Entry].GetTls() != nil {
+				continue
+			}
+		}
+		if !slices.Contains(fitting, in) {
+			fitting = append(fitting, in)
+		}
+	}
+	dr.injections = fitting
+}
+
+// onlyKnownGateways reports whether every client that needs TLS on the port is a
+// gateway of a known namespace.
+func (d *drafts) onlyKnownGateways(port uint32) bool {
+	return !slices.ContainsFunc(d.needs, func(n mesh.Need) bool {
+		return n.Port.GetNumber() == port && (!n.Client.Gateway || !n.Client.Known)
+	})
+}
+
+// frame makes a managed rule without TLS, with the policy of a wildcard rule, if
+// any.
+func (d *drafts) frame(namespace string, exportTo []string, wildcard *mesh.Effective, svc *mesh.Service) *networkingv1.DestinationRule {
+	out := &networkingv1.DestinationRule{
+		TypeMeta: metav1.TypeMeta{APIVersion: mesh.APIVersion, Kind: mesh.DestinationRuleKind},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:      mesh.RuleName(d.host, nil),
+			Namespace: namespace,
+			Labels:    map[string]string{mesh.ManagedByLabel: mesh.ManagedBy},
+		},
+	}
+	out.Spec.Host = d.host
+	out.Spec.ExportTo = slices.Clone(exportTo)
+	if wildcard != nil {
+		if wildcard.Selector != nil {
+			// For the same workloads, beside the rule for all others.
+			out.Spec.WorkloadSelector = &typev1beta1.WorkloadSelector{MatchLabels: maps.Clone(wildcard.Selector)}
+			out.Name = mesh.RuleName(d.host, wildcard.Selector)
+		}
+		if p := wildcard.Policy(); p != nil {
+			out.Spec.TrafficPolicy = p.DeepCopy()
+		}
+		for _, s := range wildcard.Subsets() {
+			out.Spec.Subsets = append(out.Spec.Subsets, s.DeepCopy())
+		}
+	}
+	if svc != nil {
+		for _, se := range svc.Entries {
+			if se.Namespace == namespace && se.UID != "" {
+				out.OwnerReferences = append(out.OwnerReferences, metav1.OwnerReference{
+					APIVersion: mesh.APIVersion, Kind: mesh.ServiceEntryKind, Name: se.Name, UID: se.UID,
+				})
+			}
+		}
+	}
+	return out
+}
+
+// changes finishes the drafts, in a fixed order.
+func (d *drafts) changes() ([]RuleChange, error) {
+	var out []RuleChange
+	for _, dr := range d.list {
+		if dr.action == Create {
+			dr.fit()
+		}
+		slices.SortFunc(dr.injections, func(a, b Injection) int {
+			return cmp.Or(cmp.Compare(a.Subset, b.Subset), cmp.Compare(a.Port, b.Port))
+		})
+		rule, err := injected(dr.rule, dr.injections, d.pol.TLS)
+		if err != nil {
+			return nil, err
+		}
+		ports := map[uint32]struct{}{}
+		for _, in := range dr.injections {
+			ports[in.Port] = struct{}{}
+		}
+		c := RuleChange{
+			Action: dr.action, Host: d.host, Ports: slices.Sorted(maps.Keys(ports)),
+			Rule: rule, Needs: dr.needs,
+		}
+		c.Shared = !isPrivate(rule) || slices.ContainsFunc(c.Ports, func(p uint32) bool { return !d.onlyKnownGateways(p) })
+		if dr.action == Inject {
+			c.Injections = dr.injections
+		} else {
+			delete(rule.Annotations, InjectedAnnotation)
+			if len(rule.Annotations) == 0 {
+				rule.Annotations = nil
+			}
+		}
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(a, b RuleChange) int {
+		return cmp.Or(cmp.Compare(a.Rule.Namespace, b.Rule.Namespace), cmp.Compare(a.Rule.Name, b.Rule.Name))
+	})
+	return out, nil
+}
+
+// MarshalRule encodes a created rule without the fields that only the server
+// sets.
+func MarshalRule(dr *networkingv1.DestinationRule) (map[string]any, error) {
+	tree, err := Tree(dr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", mesh.ObjectOf(dr), err)
+	}
+	delete(tree, "status")
+	if meta, ok := tree["metadata"].(map[string]any); ok {
+		delete(meta, "creationTimestamp")
+	}
+	return tree, nil
+}
+
+func sameName(a, b metav1.Object) bool {
+	return types.NamespacedName{Namespace: a.GetNamespace(), Name: a.GetName()} ==
+		types.NamespacedName{Namespace: b.GetNamespace(), Name: b.GetName()}
+}
