@@ -1,0 +1,140 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/webhook"
+)
+
+const long = `egress-tls-webhook answers the admission requests of a Kubernetes API server for
+Istio's ServiceEntries, VirtualServices and DestinationRules. It sees to it that
+plaintext HTTP which is routed to an external TLS port gets TLS: it adds the Host
+and X-Forwarded-Proto headers, creates or completes the DestinationRule before the
+route is stored, and refuses route orders in which a route can never match.
+
+It serves /mutate and /validate over TLS. With --cert-dir the certificate is read
+from there and reloaded when it changes. Without, the server keeps an authority of
+its own in a Secret, which all replicas share, and writes it into the caBundle of
+the webhook configurations named by --webhook-configuration.
+
+The behaviour is set by one policy file, --config; without one, by its defaults.`
+
+type flags struct {
+	kubeconfig, config, logLevel string
+	webhook                      webhook.Config
+}
+
+func newCommand() *cobra.Command {
+	var f flags
+	cmd := &cobra.Command{
+		Use:           "egress-tls-webhook",
+		Short:         "Admission webhook that makes egress TLS in Istio impossible to forget",
+		Long:          long,
+		Args:          cobra.NoArgs,
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.config, "config", "", "policy `file` (EgressTLSPolicy); without it the defaults apply")
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file`; without it the Pod's ServiceAccount is used")
+	fs.StringVar(&f.webhook.BindAddress, "webhook-bind-address", ":9443", "`host:port` to serve admission on; port 0 lets the kernel choose")
+	fs.StringVar(&f.webhook.HealthBindAddress, "health-probe-bind-address", ":8081", "`host:port` to serve /healthz and /readyz on")
+	fs.StringVar(&f.webhook.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` to serve /metrics on; empty switches metrics off")
+	fs.StringVar(&f.webhook.CertDir, "cert-dir", "", "`directory` with tls.crt and tls.key; without it the server signs its own certificate")
+	fs.StringVar(&f.webhook.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "egress-tls-system"), "namespace that the server runs in (default from $POD_NAMESPACE)")
+	fs.StringVar(&f.webhook.ServiceName, "service-name", "egress-tls-webhook", "Service in front of the server; its DNS names go into the certificate")
+	fs.StringSliceVar(&f.webhook.ServingNames, "serving-names", nil, "further DNS `names` and IP addresses for the server's own certificate")
+	fs.StringVar(&f.webhook.CASecretName, "ca-secret-name", "egress-tls-webhook-ca", "Secret that holds the server's own authority")
+	fs.StringVar(&f.webhook.ConfigurationName, "webhook-configuration", "egress-tls-webhook", "`name` of the webhook configurations whose caBundle the server keeps")
+	fs.DurationVar(&f.webhook.DrainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM, until no API server sends requests any more")
+	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; logs are JSON lines on standard error")
+	return cmd
+}
+
+func (f flags) run(cmd *cobra.Command) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return fmt.Errorf("--log-level: %q is not debug, info, warn or error", f.logLevel)
+	}
+	log := logr.FromSlogHandler(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+	ctrl.SetLogger(log)
+	klog.SetLogger(log.WithName("client-go"))
+
+	cfg := f.webhook
+	var err error
+	if cfg.Policy, err = loadPolicy(f.config); err != nil {
+		return err
+	}
+	if cfg.RESTConfig, err = restConfig(f.kubeconfig); err != nil {
+		return err
+	}
+	log.Info("starting", "version", version(), "mode", cfg.Policy.Mode, "namespace", cfg.Namespace)
+	return webhook.Run(cmd.Context(), cfg, log)
+}
+
+func loadPolicy(file string) (*policy.Policy, error) {
+	if file == "" {
+		return policy.Default(), nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	p, err := policy.Load(data)
+	if err != nil {
+		return nil, fmt.Errorf("--config %s: %w", file, err)
+	}
+	return p, nil
+}
+
+// restConfig connects with a kubeconfig or the Pod's ServiceAccount. Client-side
+// rate limits are off: the API server's priority and fairness does that better,
+// and an admission request must not wait for a token bucket.
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	var cfg *rest.Config
+	var err error
+	if kubeconfig != "" {
+		cfg, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+	} else {
+		cfg, err = rest.InClusterConfig()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("failed to find the API server (--kubeconfig outside of a cluster): %w", err)
+	}
+	cfg.QPS, cfg.Burst = -1, -1
+	cfg.UserAgent = "egress-tls-webhook/" + version()
+	return cfg, nil
+}
+
+// version is what the build recorded: a tag, or the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return strings.TrimPrefix(v, "v")
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "devel"
+}

@@ -1,0 +1,65 @@
+package webhook
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+)
+
+// Config is what the server is started with.
+type Config struct {
+	RESTConfig *rest.Config
+	Policy     *policy.Policy
+	// BindAddress, HealthBindAddress and MetricsBindAddress are "host:port"; port
+	// 0 lets the kernel choose, "" switches metrics off.
+	BindAddress, HealthBindAddress, MetricsBindAddress string
+	// CertDir holds tls.crt and tls.key; "": the server makes its own.
+	CertDir string
+	// Namespace is where the server runs: its Secret and Service are there.
+	Namespace string
+	// ServiceName names the Service that the certificate is for.
+	ServiceName string
+	// ServingNames are further DNS names and IP addresses of the certificate.
+	ServingNames []string
+	// CASecretName holds the server's own authority.
+	CASecretName string
+	// ConfigurationName names both webhook configurations.
+	ConfigurationName string
+	// DrainDelay is how long the server goes on serving after it said that it is
+	// no longer ready, until no API server sends it requests any more.
+	DrainDelay time.Duration
+}
+
+// servingNames are the names and addresses of the server's own certificate.
+func (c Config) servingNames() (names []string, ips []net.IP) {
+	service := c.ServiceName + "." + c.Namespace
+	names = []string{service + ".svc", service + ".svc.cluster.local", service}
+	for _, n := range c.ServingNames {
+		if ip := net.ParseIP(n); ip != nil {
+			ips = append(ips, ip)
+		} else {
+			names = append(names, n)
+		}
+	}
+	return names, ips
+}
+
+func (c Config) validate() error {
+	var errs []error
+	require := func(ok bool, text string) {
+		if !ok {
+			errs = append(errs, errors.New(text))
+		}
+	}
+	require(c.RESTConfig != nil, "no connection to an API server")
+	require(c.Policy != nil, "no policy")
+	require(c.BindAddress != "", "the address to serve on must not be empty")
+	require(c.HealthBindAddress != "", "the address of the probes must not be empty")
+	require(c.Namespace != "", "the namespace that the server runs in must be known: set POD_NAMESPACE or --namespace")
+	require(c.DrainDelay >= 0, "the drain delay must not be negative")
+	return errors.Join(errs...)
+}

@@ -1,0 +1,14 @@
+// Package webhook is the shell around the pure decisions: it decodes admission
+// requests, takes the part of the mesh that matters for them from the informers,
+// calls internal/decision, and responds; before it says yes in mode enforce, the
+// DestinationRules that the object needs exist.
+//
+//	API server ──POST /mutate────> Admitter.Mutate ───> JSON patch, warnings
+//	           ──POST /validate──> Admitter.Validate ─┬─> ensure rules ──> API server
+//	                                                  └─> yes, or no with every reason
+//	informers ──index.go──> view.go ──mesh.World──> decision.Decide
+//	API server ──fresh.go──> view.go   (what the informers may not have seen yet)
+//
+// run.go starts it all: the manager, the serving certificate (certificate.go),
+// the servers with their limits (server.go), readiness (ready.go) and metrics.
+package webhook

@@ -1,0 +1,61 @@
+package webhook
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
+)
+
+// metrics are the Prometheus metrics of the webhook. Names are stable.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	findings *prometheus.CounterVec
+	rules    *prometheus.CounterVec
+	live     *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_tls_admission_requests_total",
+			Help: "Admission requests by phase, kind, operation, verdict, mode and dry run.",
+		}, []string{"phase", "kind", "operation", "verdict", "mode", "dry_run"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "egress_tls_admission_duration_seconds",
+			Help:    "Time to answer an admission request, by phase.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+		}, []string{"phase"}),
+		findings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_tls_findings_total",
+			Help: "Findings in the validating phase, by code and severity.",
+		}, []string{"code", "severity"}),
+		rules: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_tls_destinationrules_written_total",
+			Help: "DestinationRules written before an admission was answered, by action (create, inject).",
+		}, []string{"action"}),
+		live: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_tls_live_reads_total",
+			Help: "Reads of the API server for what the informers did not know, by reason.",
+		}, []string{"reason"}),
+	}
+	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.live)
+	return m
+}
+
+func (m *metrics) observe(ph phase, req admission.Request, mode policy.Mode, dryRun bool, ans answer, took time.Duration) {
+	m.requests.WithLabelValues(string(ph), req.Kind.Kind, string(req.Operation), string(ans.verdict), string(mode), strconv.FormatBool(dryRun)).Inc()
+	m.duration.WithLabelValues(string(ph)).Observe(took.Seconds())
+	for _, f := range ans.findings {
+		m.findings.WithLabelValues(string(f.Code), string(f.Severity)).Inc()
+	}
+}
+
+func (m *metrics) wrote(c mutate.RuleChange) { m.rules.WithLabelValues(string(c.Action)).Inc() }
+
+func (m *metrics) readLive(reason string) { m.live.WithLabelValues(reason).Inc() }

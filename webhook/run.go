@@ -1,0 +1,243 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+)
+
+// Run serves until ctx ends, then drains: it says that it is not ready, goes on
+// serving for the drain delay, and finishes the requests in flight.
+func Run(ctx context.Context, cfg Config, log logr.Logger) error {
+	if err := cfg.validate(); err != nil {
+		return fmt.Errorf("the configuration is unusable: %w", err)
+	}
+	listeners, err := listen(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(cfg, log)
+	if err != nil {
+		return err
+	}
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	for _, o := range cachedKinds() {
+		if _, err := mgr.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("failed to watch %T: %w", o, err)
+		}
+	}
+
+	source, err := certificates(mgr, cfg)
+	if err != nil {
+		return err
+	}
+	var synced atomic.Bool
+	a := newAdmitter(mgr, cfg, newMetrics(ctrlmetrics.Registry), synced.Load)
+	admit, err := admissionHandler(a, log.WithName("admission"))
+	if err != nil {
+		return err
+	}
+	names, _ := cfg.servingNames()
+	ready := &readiness{
+		synced: synced.Load, address: listeners.webhook.Addr().String(), serverName: names[0], certificate: source.get,
+	}
+	runnables := []manager.Runnable{
+		source,
+		server("webhook", tlsListener(listeners.webhook, source.get), admit, log),
+		server("health", listeners.health, healthHandler(ready), log),
+		manager.RunnableFunc(func(ctx context.Context) error {
+			if mgr.GetCache().WaitForCacheSync(ctx) {
+				synced.Store(true)
+				log.Info("synced")
+			}
+			return nil
+		}),
+	}
+	if listeners.metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
+		runnables = append(runnables, server("metrics", listeners.metrics, mux, log))
+	}
+	for _, r := range runnables {
+		if _, ok := r.(*manager.Server); !ok { // the manager starts servers first by their type
+			r = everyReplica{r}
+		}
+		if err := mgr.Add(r); err != nil {
+			return fmt.Errorf("failed to add a %T to the manager: %w", r, err)
+		}
+	}
+	listeners.report(log)
+
+	// The manager stops only after the drain delay.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		ready.draining.Store(true)
+		log.Info("draining", "delay", cfg.DrainDelay)
+		time.Sleep(cfg.DrainDelay)
+		stop()
+	}()
+	if err := mgr.Start(running); err != nil {
+		return fmt.Errorf("failed to run: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// everyReplica runs on every replica, leader or not.
+type everyReplica struct{ manager.Runnable }
+
+func (everyReplica) NeedLeaderElection() bool { return false }
+
+func newManager(cfg Config, log logr.Logger) (ctrl.Manager, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	opts := cacheOptions()
+	opts.ByObject = map[client.Object]cache.ByObject{}
+	if cfg.CertDir == "" {
+		named := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", cfg.ConfigurationName)}
+		opts.ByObject[&admissionregistrationv1.MutatingWebhookConfiguration{}] = named
+		opts.ByObject[&admissionregistrationv1.ValidatingWebhookConfiguration{}] = named
+		opts.ByObject[&corev1.Secret{}] = cache.ByObject{
+			Namespaces: map[string]cache.Config{cfg.Namespace: {}},
+			Field:      fields.OneTermEqualSelector("metadata.name", cfg.CASecretName),
+		}
+	}
+	shutdown := shutdownTimeout + 5*time.Second
+	mgr, err := ctrl.NewManager(cfg.RESTConfig, ctrl.Options{
+		Scheme:                  scheme,
+		Cache:                   opts,
+		Logger:                  log,
+		Metrics:                 metricsserver.Options{BindAddress: "0"}, // served by our own server
+		GracefulShutdownTimeout: &shutdown,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("failed to create the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		networkingv1.AddToScheme, corev1.AddToScheme, admissionregistrationv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("failed to build the scheme: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+func newAdmitter(mgr ctrl.Manager, cfg Config, m *metrics, synced func() bool) *Admitter {
+	live := mgr.GetAPIReader()
+	return &Admitter{
+		policy: cfg.Policy,
+		view: &view{
+			cached: mgr.GetCache(),
+			live:   live,
+			policy: cfg.Policy,
+			onLive: m.readLive,
+			entries: &freshList[*networkingv1.ServiceEntry]{
+				timeout: maxRequestTime,
+				read:    func(ctx context.Context) ([]*networkingv1.ServiceEntry, error) { return listServiceEntries(ctx, live) },
+			},
+		},
+		rules:   &ruleWriter{writer: mgr.GetClient(), live: live},
+		metrics: m,
+		synced:  synced,
+	}
+}
+
+// listServiceEntries reads all ServiceEntries from the API server, in pages.
+func listServiceEntries(ctx context.Context, live client.Reader) ([]*networkingv1.ServiceEntry, error) {
+	const page = 500
+	var out []*networkingv1.ServiceEntry
+	token := ""
+	for {
+		var list networkingv1.ServiceEntryList
+		if err := live.List(ctx, &list, client.Limit(page), client.Continue(token)); err != nil {
+			return nil, fmt.Errorf("failed to list: %w", err)
+		}
+		out = append(out, list.Items...)
+		if token = list.Continue; token == "" {
+			return out, nil
+		}
+	}
+}
+
+func certificates(mgr ctrl.Manager, cfg Config) (certificateSource, error) {
+	if cfg.CertDir != "" {
+		return fromDirectory(cfg.CertDir)
+	}
+	c := &caBundles{
+		client:        mgr.GetClient(),
+		secret:        types.NamespacedName{Namespace: cfg.Namespace, Name: cfg.CASecretName},
+		configuration: cfg.ConfigurationName,
+	}
+	if err := c.setup(mgr); err != nil {
+		return certificateSource{}, err
+	}
+	return selfSigned(cfg), nil
+}
+
+func healthHandler(ready *readiness) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	mux.Handle("GET /readyz", ready)
+	return mux
+}
+
+// listenerSet holds the bound ports: binding comes first, so that a port that is
+// taken fails at once, and port 0 can be reported.
+type listenerSet struct{ webhook, health, metrics net.Listener }
+
+func listen(ctx context.Context, cfg Config) (listenerSet, error) {
+	var s listenerSet
+	for _, l := range []struct {
+		at      *net.Listener
+		address string
+	}{{&s.webhook, cfg.BindAddress}, {&s.health, cfg.HealthBindAddress}, {&s.metrics, cfg.MetricsBindAddress}} {
+		if l.address == "" {
+			continue
+		}
+		var lc net.ListenConfig
+		var err error
+		if *l.at, err = lc.Listen(ctx, "tcp", l.address); err != nil {
+			return s, fmt.Errorf("failed to listen on %s: %w", l.address, err)
+		}
+	}
+	return s, nil
+}
+
+func (s listenerSet) report(log logr.Logger) {
+	log.Info("listening", "server", "webhook", "address", s.webhook.Addr().String())
+	log.Info("listening", "server", "health", "address", s.health.Addr().String())
+	if s.metrics != nil {
+		log.Info("listening", "server", "metrics", "address", s.metrics.Addr().String())
+	}
+}

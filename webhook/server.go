@@ -1,0 +1,102 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+)
+
+// The paths that deploy/ points the webhook configurations to.
+const (
+	MutatePath   = "/mutate"
+	ValidatePath = "/validate"
+)
+
+// The limits of one request. The API server sends objects of at most 3 MB, twice
+// on an update.
+const (
+	maxBody = 8 << 20
+	// maxRequestTime bounds a request whose ?timeout= says nothing; the API server
+	// waits 10 s by default, 30 s at most.
+	maxRequestTime = 10 * time.Second
+	// answerMargin is what is kept of the API server's timeout to answer with the
+	// reason, in place of being cut off.
+	answerMargin    = 500 * time.Millisecond
+	shutdownTimeout = 25 * time.Second
+)
+
+// admissionHandler serves both phases.
+func admissionHandler(a *Admitter, log logr.Logger) (http.Handler, error) {
+	mux := http.NewServeMux()
+	for path, handle := range map[string]admission.HandlerFunc{MutatePath: a.Mutate, ValidatePath: a.Validate} {
+		h, err := admission.StandaloneWebhook(&admission.Webhook{Handler: handle, LogConstructor: requestLog}, admission.StandaloneOptions{
+			Logger:      log,
+			MetricsPath: path,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("failed to build the handler of %s: %w", path, err)
+		}
+		mux.Handle("POST "+path, h)
+	}
+	return limited(mux), nil
+}
+
+// requestLog identifies a request in each of its log lines.
+func requestLog(base logr.Logger, req *admission.Request) logr.Logger {
+	if req == nil {
+		return base
+	}
+	return base.WithValues("requestID", req.UID, "user", req.UserInfo.Username)
+}
+
+// limited bounds the size and the time of each request.
+func limited(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limit := maxRequestTime
+		if d, err := time.ParseDuration(r.URL.Query().Get("timeout")); err == nil && d > 0 {
+			limit = min(d, 30*time.Second)
+		}
+		limit = max(limit-answerMargin, limit/2)
+		ctx, cancel := context.WithTimeoutCause(r.Context(), limit,
+			fmt.Errorf("no answer within %s, which is what the API server's timeout leaves", limit))
+		defer cancel()
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// server wraps handler in a manager.Runnable on listener, with the timeouts that
+// keep slow or stuck clients from piling up.
+func server(name string, listener net.Listener, handler http.Handler, log logr.Logger) *manager.Server {
+	timeout := shutdownTimeout
+	return &manager.Server{
+		Name:     name,
+		Listener: listener,
+		Server: &http.Server{
+			Handler:           handler,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       30 * time.Second,
+			WriteTimeout:      40 * time.Second,
+			IdleTimeout:       90 * time.Second,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          errorLog(log.WithName(name)),
+		},
+		ShutdownTimeout: &timeout,
+	}
+}
+
+// tlsListener serves the certificate of source over HTTP/2 or 1.1.
+func tlsListener(l net.Listener, source func(*tls.ClientHelloInfo) (*tls.Certificate, error)) net.Listener {
+	return tls.NewListener(l, &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: source,
+	})
+}

@@ -1,0 +1,416 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+)
+
+// view takes from the informers the part of the mesh that matters for one object.
+type view struct {
+	cached client.Reader
+	live   client.Reader
+	// entries are the ServiceEntries as the API server has them now.
+	entries *freshList[*networkingv1.ServiceEntry]
+	policy  *policy.Policy
+	onLive  func(reason string)
+}
+
+// world returns the world after the admission of o, which it holds in place of
+// what is stored under its name.
+//
+// The informers lag behind the API server. What o refers to by name and they do
+// not know is read from the API server; so are all ServiceEntries when o sends
+// to an external host or port that they do not know. The DestinationRules of
+// freshRules, a set of namespaces, are read from there too.
+func (v *view) world(ctx context.Context, o metav1.Object, freshRules map[string]struct{}) (*mesh.World, error) {
+	c := &collector{
+		view: v, self: o,
+		seen:    map[objectKey]struct{}{},
+		hosts:   map[string]struct{}{},
+		fresh:   map[types.NamespacedName]*networkingv1.ServiceEntry{},
+		rules:   map[string][]*networkingv1.DestinationRule{},
+		freshNS: freshRules,
+	}
+	if err := c.collect(ctx); err != nil {
+		return nil, fmt.Errorf("failed to read the mesh around %s: %w", mesh.ObjectOf(o), err)
+	}
+	return mesh.NewWorld(c.objects, mesh.Options{
+		RootNamespace:     v.policy.RootNamespace,
+		GatewayNamespaces: v.policy.GatewayNamespaces,
+		ExemptHosts:       v.policy.Exemptions.Hosts,
+	}), nil
+}
+
+// namespaceLabels returns the labels of a namespace, read from the API server if
+// the informers do not know it yet.
+func (v *view) namespaceLabels(ctx context.Context, name string) (map[string]string, error) {
+	ns := &corev1.Namespace{}
+	if err := v.get(ctx, types.NamespacedName{Name: name}, ns); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return ns.Labels, nil
+}
+
+// get reads one object from the informers, else from the API server.
+func (v *view) get(ctx context.Context, key types.NamespacedName, o client.Object) error {
+	err := v.cached.Get(ctx, key, o, &client.GetOptions{UnsafeDisableDeepCopy: new(true)})
+	if apierrors.IsNotFound(err) {
+		v.onLive("get")
+		err = v.live.Get(ctx, key, o)
+	}
+	if err != nil {
+		return fmt.Errorf("failed to get %T %s: %w", o, key, err)
+	}
+	return nil
+}
+
+type objectKey struct {
+	kind string
+	name types.NamespacedName
+}
+
+// collector gathers the objects around one object, each once.
+type collector struct {
+	*view
+	self    metav1.Object
+	objects mesh.Objects
+	seen    map[objectKey]struct{}
+	hosts   map[string]struct{}
+	// fresh replaces the informers' ServiceEntries when it was read.
+	fresh     map[types.NamespacedName]*networkingv1.ServiceEntry
+	freshRead bool
+	// freshNS are the namespaces whose DestinationRules are in rules, by host.
+	freshNS map[string]struct{}
+	rules   map[string][]*networkingv1.DestinationRule
+}
+
+func (c *collector) collect(ctx context.Context) error {
+	if err := c.readRules(ctx); err != nil {
+		return err
+	}
+	c.add(c.self)
+	switch o := c.self.(type) {
+	case *networkingv1.VirtualService:
+		return c.aroundVirtualService(ctx, o)
+	case *networkingv1.ServiceEntry:
+		for _, h := range mesh.ServiceEntryHosts(o) {
+			if err := c.host(ctx, h); err != nil {
+				return err
+			}
+		}
+		return nil
+	case *networkingv1.DestinationRule:
+		return c.aroundRule(ctx, o)
+	}
+	return fmt.Errorf("%T is no kind that is decided about", c.self)
+}
+
+func (c *collector) aroundVirtualService(ctx context.Context, vs *networkingv1.VirtualService) error {
+	sources := []*networkingv1.VirtualService{vs}
+	for _, name := range mesh.DelegatesOf(vs) {
+		delegate := &networkingv1.VirtualService{}
+		if err := c.get(ctx, name, delegate); apierrors.IsNotFound(err) {
+			continue // Istio drops it.
+		} else if err != nil {
+			return err
+		}
+		c.add(delegate)
+		sources = append(sources, delegate)
+	}
+	for _, s := range sources {
+		if err := c.scope(ctx, s); err != nil {
+			return err
+		}
+		if !c.knowsDestinations(ctx, s) {
+			if err := c.readEntries(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range sources {
+		for _, h := range mesh.HTTPDestinationHosts(s) {
+			if err := c.host(ctx, h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// knowsDestinations reports whether the informers know a ServiceEntry, with the
+// port, for every external destination. What they lack may have been stored a
+// moment ago, perhaps through another replica.
+func (c *collector) knowsDestinations(ctx context.Context, vs *networkingv1.VirtualService) bool {
+	for _, r := range vs.Spec.GetHttp() {
+		for _, d := range r.GetRoute() {
+			host := mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace)
+			if !mesh.IsExternal(host) {
+				continue
+			}
+			port := d.GetDestination().GetPort().GetNumber()
+			entries, err := c.serviceEntries(ctx, indexHost, host)
+			if err != nil {
+				return false
+			}
+			if !slices.ContainsFunc(entries, func(se *networkingv1.ServiceEntry) bool { return port == 0 || hasPort(se, port) }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func hasPort(se *networkingv1.ServiceEntry, port uint32) bool {
+	for _, p := range se.Spec.GetPorts() {
+		if p.GetNumber() == port {
+			return true
+		}
+	}
+	return false
+}
+
+// aroundRule gathers the hosts that a DestinationRule is for.
+func (c *collector) aroundRule(ctx context.Context, dr *networkingv1.DestinationRule) error {
+	host := mesh.RuleHost(dr)
+	if !mesh.IsWildcard(host) {
+		if mesh.IsExternal(host) {
+			entries, err := c.serviceEntries(ctx, indexHost, host)
+			if err != nil {
+				return err
+			}
+			if len(entries) == 0 {
+				if err := c.readEntries(ctx); err != nil {
+					return err
+				}
+			}
+		}
+		return c.host(ctx, host)
+	}
+	entries, err := c.serviceEntries(ctx, indexUnder, host)
+	if err != nil {
+		return err
+	}
+	for _, se := range entries {
+		for _, h := range mesh.ServiceEntryHosts(se) {
+			if !mesh.IsWildcard(h) && mesh.WildcardFits(host, h) {
+				if err := c.host(ctx, h); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// host gathers all that says something about one host: its ServiceEntries, its
+// DestinationRules, the routes to it and who executes them.
+func (c *collector) host(ctx context.Context, host string) error {
+	if _, done := c.hosts[host]; done {
+		return nil
+	}
+	c.hosts[host] = struct{}{}
+	exact, err := c.serviceEntries(ctx, indexHost, host)
+	if err != nil {
+		return err
+	}
+	for _, se := range exact {
+		c.add(se)
+	}
+	if mesh.IsWildcard(host) {
+		return nil
+	}
+	wildcards := mesh.WildcardsOf(host)
+	for _, w := range wildcards {
+		entries, err := c.serviceEntries(ctx, indexHost, w)
+		if err != nil {
+			return err
+		}
+		for _, se := range entries {
+			c.add(se)
+		}
+	}
+	if len(exact) == 0 && !c.selfLists(host) {
+		return nil // No cluster for the host, so nothing else matters.
+	}
+	for _, h := range append(wildcards, host) {
+		if err := c.rulesFor(ctx, h); err != nil {
+			return err
+		}
+	}
+	for _, index := range []string{indexDestination, indexTLSDestination} {
+		var list networkingv1.VirtualServiceList
+		if err := c.list(ctx, &list, index, host); err != nil {
+			return err
+		}
+		for _, vs := range list.Items {
+			if c.add(vs) {
+				if err := c.scope(ctx, vs); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *collector) selfLists(host string) bool {
+	se, ok := c.self.(*networkingv1.ServiceEntry)
+	return ok && slices.Contains(se.Spec.GetHosts(), host)
+}
+
+// scope gathers who executes vs: its roots if it is a delegate, its Gateways, and
+// the Services that tell where their pods run.
+func (c *collector) scope(ctx context.Context, vs *networkingv1.VirtualService) error {
+	if mesh.IsDelegate(vs) {
+		var roots networkingv1.VirtualServiceList
+		if err := c.list(ctx, &roots, indexDelegate, keyOf(vs).String()); err != nil {
+			return err
+		}
+		for _, root := range roots.Items {
+			if c.add(root) {
+				if err := c.scope(ctx, root); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, name := range mesh.GatewayNames(vs) {
+		gw := &networkingv1.Gateway{}
+		if err := c.get(ctx, name, gw); apierrors.IsNotFound(err) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if !c.add(gw) {
+			continue
+		}
+		keys := slices.Sorted(maps.Keys(gw.Spec.GetSelector()))
+		if len(keys) == 0 {
+			continue
+		}
+		var services corev1.ServiceList
+		if err := c.list(ctx, &services, indexSelector, mesh.SelectorPair(keys[0], gw.Spec.GetSelector()[keys[0]])); err != nil {
+			return err
+		}
+		for i := range services.Items {
+			c.add(&services.Items[i])
+		}
+	}
+	return nil
+}
+
+func (c *collector) list(ctx context.Context, list client.ObjectList, index, key string) error {
+	if err := c.cached.List(ctx, list, client.MatchingFields{index: key}, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("failed to list %T by %s %q: %w", list, index, key, err)
+	}
+	return nil
+}
+
+func (c *collector) serviceEntries(ctx context.Context, index, key string) ([]*networkingv1.ServiceEntry, error) {
+	if c.freshRead {
+		var out []*networkingv1.ServiceEntry
+		for _, se := range c.fresh {
+			if slices.Contains(entryKeys(index, se), key) {
+				out = append(out, se)
+			}
+		}
+		return out, nil
+	}
+	var list networkingv1.ServiceEntryList
+	if err := c.list(ctx, &list, index, key); err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
+
+func entryKeys(index string, se *networkingv1.ServiceEntry) []string {
+	for _, ix := range indexes {
+		if _, ok := ix.object.(*networkingv1.ServiceEntry); ok && ix.name == index {
+			return ix.keys(se)
+		}
+	}
+	return nil
+}
+
+// readEntries replaces the informers' ServiceEntries by the API server's.
+func (c *collector) readEntries(ctx context.Context) error {
+	if c.freshRead {
+		return nil
+	}
+	c.onLive("serviceentries")
+	entries, err := c.entries.get(ctx)
+	if err != nil {
+		return fmt.Errorf("failed to list ServiceEntries from the API server: %w", err)
+	}
+	for _, se := range entries {
+		c.fresh[keyOf(se)] = se
+	}
+	c.freshRead = true
+	return nil
+}
+
+func (c *collector) rulesFor(ctx context.Context, host string) error {
+	var list networkingv1.DestinationRuleList
+	if err := c.list(ctx, &list, indexHost, host); err != nil {
+		return err
+	}
+	for _, dr := range list.Items {
+		if _, fresh := c.freshNS[dr.Namespace]; !fresh {
+			c.add(dr)
+		}
+	}
+	for _, dr := range c.rules[host] {
+		c.add(dr)
+	}
+	return nil
+}
+
+// readRules reads the DestinationRules of the fresh namespaces.
+func (c *collector) readRules(ctx context.Context) error {
+	for _, ns := range slices.Sorted(maps.Keys(c.freshNS)) {
+		c.onLive("destinationrules")
+		var list networkingv1.DestinationRuleList
+		if err := c.live.List(ctx, &list, client.InNamespace(ns)); err != nil {
+			return fmt.Errorf("failed to list DestinationRules of namespace %s from the API server: %w", ns, err)
+		}
+		for _, dr := range list.Items {
+			c.rules[mesh.RuleHost(dr)] = append(c.rules[mesh.RuleHost(dr)], dr)
+		}
+	}
+	return nil
+}
+
+// add puts o into the world unless it is there, or is the stored version of the
+// object under admission. It reports whether o is new.
+func (c *collector) add(o metav1.Object) bool {
+	k := objectKey{fmt.Sprintf("%T", o), keyOf(o)}
+	if _, dup := c.seen[k]; dup {
+		return false
+	}
+	c.seen[k] = struct{}{}
+	switch o := o.(type) {
+	case *networkingv1.ServiceEntry:
+		c.objects.ServiceEntries = append(c.objects.ServiceEntries, o)
+	case *networkingv1.VirtualService:
+		c.objects.VirtualServices = append(c.objects.VirtualServices, o)
+	case *networkingv1.DestinationRule:
+		c.objects.DestinationRules = append(c.objects.DestinationRules, o)
+	case *networkingv1.Gateway:
+		c.objects.Gateways = append(c.objects.Gateways, o)
+	case *corev1.Service:
+		c.objects.Services = append(c.objects.Services, o)
+	}
+	return true
+}
