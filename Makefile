@@ -1,0 +1,83 @@
+# Slow tools (kube-apiserver, etcd, kubectl, golangci-lint) are built from source at first use, into
+# the user's cache directory; see test/tools.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+# Further flags for go test: make test GOTESTFLAGS=-race
+GOTESTFLAGS ?=
+# What make bench runs.
+BENCH ?= .
+
+# The directories of the modules.
+MODULES := . test test/tools/controlplane test/tools/lint
+
+# An own workspace of the user's would change what is built.
+export GOWORK := off
+
+install := cd test && go run ./tools/install
+# Prints the packages that have tests.
+tested := go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the webhook and the CLI into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: lint
+lint: ## Check code, format and go.mod files
+	@lint=$$($(install) lint) && for module in . test; do \
+		echo "golangci-lint run ($$module)"; \
+		(cd $$module && $$lint/golangci-lint run ./...) || exit; \
+	done
+	@for module in $(MODULES); do \
+		echo "go mod tidy -diff ($$module)"; \
+		(cd $$module && go mod tidy -diff) || exit; \
+	done
+
+.PHONY: fmt
+fmt: ## Format the code
+	@lint=$$($(install) lint) && for module in . test; do \
+		(cd $$module && $$lint/golangci-lint fmt ./...) || exit; \
+	done
+
+# The API server tests depend on more than Go's test cache knows of: never from the cache, and one
+# package at a time, since each starts a control plane. go vet compiles in parallel what go test -p 1
+# would compile one by one.
+.PHONY: test
+test: ## Run all tests, against a real API server too
+	@$(install) controlplane >/dev/null
+	go test $(GOTESTFLAGS) ./...
+	cd test && go vet ./... && go test -count=1 -p 1 -timeout 30m $(GOTESTFLAGS) $$($(tested))
+
+.PHONY: unit
+unit: ## Run the tests that need no API server
+	go test $(GOTESTFLAGS) ./...
+
+.PHONY: demo
+demo: ## Play the product on a real API server; KEEP=1 leaves it running
+	@$(install) controlplane >/dev/null
+	@cd test && KEEP=$(KEEP) go run ./demo
+
+.PHONY: bench
+bench: ## Run the benchmarks; BENCH=regexp picks some
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+	cd test && go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what the binaries call
+	@lint=$$($(install) lint) && $$lint/govulncheck ./...
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf bin
+
+.PHONY: clean-cache
+clean-cache: ## Remove the slow tools too
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/egress-tls-webhook"
