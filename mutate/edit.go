@@ -3,6 +3,7 @@ package mutate
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -89,11 +90,11 @@ func apply(tree map[string]any, e Edit) (*Operation, error) {
 // for.
 func nest(path []string, value any) any {
 	value = copied(value)
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == "-" {
+	for _, step := range slices.Backward(path) {
+		if step == "-" {
 			value = []any{value}
 		} else {
-			value = map[string]any{path[i]: value}
+			value = map[string]any{step: value}
 		}
 	}
 	return value

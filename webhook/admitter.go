@@ -114,9 +114,9 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 			}
 			return resp, ans
 		}
-		findings = append(findings, lateEdits(r, out)...)
-		ans.findings = findings
-		if finding.HasErrors(findings) {
+		late := lateEdits(r, out)
+		ans.findings = slices.Concat(findings, late)
+		if finding.HasErrors(ans.findings) {
 			return refuse(r, ans)
 		}
 		switch {
@@ -126,7 +126,7 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 				ans.warnings = append(ans.warnings, fmt.Sprintf("would %s %s", c.Action, c))
 			}
 		default:
-			written, refused, err := a.ensure(ctx, r, out)
+			written, findings, err := a.ensure(ctx, r, out)
 			if err != nil {
 				return errored(fmt.Errorf("%s needs a DestinationRule that cannot be written, so its requests would leave in clear: %w",
 					mesh.ObjectOf(r.object), err))
@@ -134,9 +134,9 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 			for _, c := range written {
 				ans.warnings = append(ans.warnings, fmt.Sprintf("%s %s", past(c.Action), c))
 			}
-			ans.findings = append(ans.findings, refused...)
+			ans.findings = slices.Concat(findings, late)
 			ans.rules = len(written)
-			if finding.HasErrors(refused) {
+			if finding.HasErrors(findings) {
 				return refuse(r, ans)
 			}
 		}
@@ -292,8 +292,7 @@ func (a *Admitter) ratchet(ctx context.Context, r *request, out decision.Outcome
 	}
 	before, err := decode(r.Request, r.OldObject.Raw)
 	if err != nil {
-		// What cannot be read had no findings.
-		return out.Findings, nil
+		return out.Findings, nil //nolint:nilerr // what cannot be read had no findings
 	}
 	if sameSpec(before, r.object) {
 		findings := slices.Clone(out.Findings)

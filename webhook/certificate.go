@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/cert-manager/cert-manager/pkg/server/tls/authority"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
@@ -105,34 +107,34 @@ func (c *caBundles) Reconcile(ctx context.Context, _ reconcile.Request) (reconci
 	if len(ca) == 0 {
 		return reconcile.Result{}, nil
 	}
-	name := types.NamespacedName{Name: c.configuration}
-	m := &admissionregistrationv1.MutatingWebhookConfiguration{}
-	if err := c.client.Get(ctx, name, m); client.IgnoreNotFound(err) != nil {
-		return reconcile.Result{}, fmt.Errorf("failed to get the mutating configuration: %w", err)
-	}
-	mutatingBundles := make([]*[]byte, len(m.Webhooks))
-	mOld := m.DeepCopy()
-	for i := range m.Webhooks {
-		mutatingBundles[i] = &m.Webhooks[i].ClientConfig.CABundle
-	}
-	if err := c.patch(ctx, m, mOld, mutatingBundles, ca); err != nil {
-		return reconcile.Result{}, err
-	}
-	v := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	if err := c.client.Get(ctx, name, v); client.IgnoreNotFound(err) != nil {
-		return reconcile.Result{}, fmt.Errorf("failed to get the validating configuration: %w", err)
-	}
-	validatingBundles := make([]*[]byte, len(v.Webhooks))
-	vOld := v.DeepCopy()
-	for i := range v.Webhooks {
-		validatingBundles[i] = &v.Webhooks[i].ClientConfig.CABundle
-	}
-	return reconcile.Result{}, c.patch(ctx, v, vOld, validatingBundles, ca)
+	m, v := &admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	return reconcile.Result{}, errors.Join(
+		c.write(ctx, ca, m, func() (bundles []*[]byte) {
+			for i := range m.Webhooks {
+				bundles = append(bundles, &m.Webhooks[i].ClientConfig.CABundle)
+			}
+			return bundles
+		}),
+		c.write(ctx, ca, v, func() (bundles []*[]byte) {
+			for i := range v.Webhooks {
+				bundles = append(bundles, &v.Webhooks[i].ClientConfig.CABundle)
+			}
+			return bundles
+		}),
+	)
 }
 
-func (c *caBundles) patch(ctx context.Context, o, old client.Object, bundles []*[]byte, ca []byte) error {
+// write puts ca into the bundles of the configuration that it reads into o.
+func (c *caBundles) write(ctx context.Context, ca []byte, o client.Object, bundles func() []*[]byte) error {
+	if err := c.client.Get(ctx, types.NamespacedName{Name: c.configuration}, o); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("failed to get %T %s: %w", o, c.configuration, err)
+	}
+	old, _ := o.DeepCopyObject().(client.Object)
 	changed := false
-	for _, b := range bundles {
+	for _, b := range bundles() {
 		if !bytes.Equal(*b, ca) {
 			*b, changed = ca, true
 		}
@@ -141,7 +143,8 @@ func (c *caBundles) patch(ctx context.Context, o, old client.Object, bundles []*
 		return nil
 	}
 	// The lock keeps a webhook that somebody adds in between from being lost.
-	if err := c.client.Patch(ctx, o, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{}), client.FieldOwner(FieldManager)); err != nil {
+	lock := client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})
+	if err := c.client.Patch(ctx, o, lock, client.FieldOwner(FieldManager)); err != nil {
 		return fmt.Errorf("failed to write the caBundle of %T %s: %w", o, o.GetName(), err)
 	}
 	return nil

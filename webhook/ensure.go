@@ -34,8 +34,8 @@ const maxAttempts = 5
 // that a user or another replica has just stored, and again whenever a write
 // meets another writer.
 //
-// Findings say what may not be written because of the mode of its namespace. On
-// an error the object must be refused.
+// The findings are those of the last decision, and what may not be written because
+// of the mode of its namespace. On an error the object must be refused.
 func (a *Admitter) ensure(ctx context.Context, r *request, out decision.Outcome) ([]mutate.RuleChange, []finding.Finding, error) {
 	var written []mutate.RuleChange
 	fresh := map[string]struct{}{}
@@ -55,8 +55,11 @@ func (a *Admitter) ensure(ctx context.Context, r *request, out decision.Outcome)
 		}) {
 			continue // It moved to a namespace that was not read yet.
 		}
-		var findings []finding.Finding
-		err = nil
+		// A rule that only the API server knew may be the user's word against TLS.
+		findings, err := a.ratchet(ctx, r, out)
+		if err != nil || finding.HasErrors(findings) {
+			return written, findings, err
+		}
 		for _, c := range out.Rules {
 			f, allowed, merr := a.mayWrite(ctx, r, c)
 			if merr != nil {
@@ -224,4 +227,3 @@ func (w *ruleWriter) inject(ctx context.Context, c mutate.RuleChange, tls policy
 	}
 	return nil
 }
-

@@ -34,7 +34,7 @@ func (f *freshList[T]) get(ctx context.Context) ([]T, error) {
 	r := f.next
 	if !f.running {
 		f.running = true
-		go f.run()
+		go f.run() //nolint:contextcheck // shared, so it must not end with one caller
 	}
 	f.mu.Unlock()
 	select {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -33,19 +31,22 @@ the webhook configurations named by --webhook-configuration.
 
 The behaviour is set by one policy file, --config; without one, by its defaults.`
 
+type buildInfo struct{ version, commit string }
+
 type flags struct {
+	build                        buildInfo
 	kubeconfig, config, logLevel string
 	webhook                      webhook.Config
 }
 
-func newCommand() *cobra.Command {
-	var f flags
+func newCommand(build buildInfo) *cobra.Command {
+	f := flags{build: build}
 	cmd := &cobra.Command{
 		Use:           "egress-tls-webhook",
 		Short:         "Admission webhook that makes egress TLS in Istio impossible to forget",
 		Long:          long,
 		Args:          cobra.NoArgs,
-		Version:       version(),
+		Version:       build.version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -81,10 +82,10 @@ func (f flags) run(cmd *cobra.Command) error {
 	if cfg.Policy, err = loadPolicy(f.config); err != nil {
 		return err
 	}
-	if cfg.RESTConfig, err = restConfig(f.kubeconfig); err != nil {
+	if cfg.RESTConfig, err = restConfig(f.kubeconfig, f.build); err != nil {
 		return err
 	}
-	log.Info("starting", "version", version(), "mode", cfg.Policy.Mode, "namespace", cfg.Namespace)
+	log.Info("starting", "version", f.build.version, "commit", f.build.commit, "mode", cfg.Policy.Mode, "namespace", cfg.Namespace)
 	return webhook.Run(cmd.Context(), cfg, log)
 }
 
@@ -106,7 +107,7 @@ func loadPolicy(file string) (*policy.Policy, error) {
 // restConfig connects with a kubeconfig or the Pod's ServiceAccount. Client-side
 // rate limits are off: the API server's priority and fairness does that better,
 // and an admission request must not wait for a token bucket.
-func restConfig(kubeconfig string) (*rest.Config, error) {
+func restConfig(kubeconfig string, build buildInfo) (*rest.Config, error) {
 	var cfg *rest.Config
 	var err error
 	if kubeconfig != "" {
@@ -118,23 +119,6 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 		return nil, fmt.Errorf("failed to find the API server (--kubeconfig outside of a cluster): %w", err)
 	}
 	cfg.QPS, cfg.Burst = -1, -1
-	cfg.UserAgent = "egress-tls-webhook/" + version()
+	cfg.UserAgent = "egress-tls-webhook/" + build.version
 	return cfg, nil
-}
-
-// version is what the build recorded: a tag, or the commit.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return strings.TrimPrefix(v, "v")
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return "devel"
 }

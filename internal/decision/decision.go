@@ -164,7 +164,8 @@ func (d *decider) serviceEntry(se *networkingv1.ServiceEntry) error {
 	for i, p := range se.Spec.GetPorts() {
 		port := mesh.Port{ServicePort: p, Entry: se}
 		routed, alone := port.Originates()
-		if !routed || alone || d.policy.Originate == policy.Always || !d.waits(hosts, port) {
+		if !routed || alone || d.policy.Originate == policy.Always ||
+			d.policy.DestinationRules != policy.CreateRules || !d.waits(hosts, port) {
 			continue
 		}
 		d.find(finding.Finding{
@@ -196,19 +197,22 @@ func (d *decider) serviceEntry(se *networkingv1.ServiceEntry) error {
 	})
 }
 
-// waits reports whether no HTTP route leads to the port of any of hosts.
+// waits reports whether no HTTP route leads to the port of any of hosts yet, and
+// one might.
 func (d *decider) waits(hosts []string, port mesh.Port) bool {
+	possible := false
 	for _, host := range hosts {
-		if mesh.IsWildcard(host) {
+		if mesh.IsWildcard(host) || d.world.Exempt(host) {
 			continue
 		}
+		possible = true
 		for _, n := range d.world.Needs(host, false) {
 			if n.Port.GetNumber() == port.GetNumber() {
 				return false
 			}
 		}
 	}
-	return true
+	return possible
 }
 
 func (d *decider) destinationRule(dr *networkingv1.DestinationRule, raw map[string]any) error {
@@ -248,7 +252,7 @@ func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, boo
 			}
 			switch {
 			case d.policy.DestinationRules == policy.RequireRules:
-				d.find(tlsMissing(c.Needs, "the policy requires that you bring it (destinationRules: Require).",
+				d.find(tlsMissing(c.Needs, "the policy requires that you bring one (destinationRules: Require).",
 					"Apply the output of `egress-tls render -f FILE`.")...)
 			case c.Action == mutate.Inject && d.self != nil && mesh.ObjectOf(c.Rule) == mesh.ObjectOf(d.self):
 				if err := d.injectSelf(c); err != nil {
@@ -297,7 +301,7 @@ func tlsMissing(needs []mesh.Need, why, remedy string) []finding.Finding {
 		f := finding.Finding{
 			Code:     finding.TLSMissing,
 			Severity: finding.Error,
-			Message: fmt.Sprintf("plaintext HTTP to %s:%d would leave the mesh in clear: a DestinationRule with tls lacks, and %s",
+			Message: fmt.Sprintf("plaintext HTTP to %s:%d would leave the mesh in clear: no DestinationRule in force encrypts it, and %s",
 				n.Service.Host, n.Port.GetNumber(), why),
 			Remedy:  remedy,
 			Subject: fmt.Sprintf("%s:%d/%s", n.Service.Host, n.Port.GetNumber(), n.Subset),
@@ -320,16 +324,17 @@ func tlsMissing(needs []mesh.Need, why, remedy string) []finding.Finding {
 }
 
 // doubleTLS warns of rules on a port whose clients may speak TLS themselves, when
-// others than the clients that need the rule see it: they get TLS inside TLS
-// (istio #17031). It names those that are known to.
+// others than the gateways that need the rule see it, or these pass TLS through as
+// well: they get TLS inside TLS (istio #17031). It names those that are known to.
 func doubleTLS(w *mesh.World, plan mutate.RulePlan, concerns func(mesh.Need) (mesh.Need, bool)) []finding.Finding {
 	var out []finding.Finding
 	for _, c := range plan.Desired {
-		if !c.Shared {
-			continue
-		}
 		for _, n := range narrow(c.Needs, concerns) {
 			if !n.Port.SpeaksTLS() {
+				continue
+			}
+			others := passthroughs(w, c, n.Port.GetNumber())
+			if !c.Shared && len(others) == 0 {
 				continue
 			}
 			f := finding.Finding{
@@ -338,10 +343,14 @@ func doubleTLS(w *mesh.World, plan mutate.RulePlan, concerns func(mesh.Need) (me
 				Object:   mesh.ObjectOf(n.Port.Entry),
 				Path:     portPath(n.Port),
 				Message: fmt.Sprintf("port %d of %s has protocol %s, and DestinationRule %s/%s encrypts it for every client that sees the rule: those that speak TLS themselves get TLS inside TLS%s.",
-					n.Port.GetNumber(), plan.Host, n.Port.GetProtocol(), c.Rule.Namespace, c.Rule.Name, passthroughs(w, plan.Host, n.Port.GetNumber())),
-				Remedy:  "Give plaintext clients a port of protocol HTTP with targetPort: 443; or, if only gateways send plaintext, list their namespaces as gatewayNamespaces in the policy.",
+					n.Port.GetNumber(), plan.Host, n.Port.GetProtocol(), c.Rule.Namespace, c.Rule.Name, passText(others)),
+				Remedy:  "Give plaintext clients a port of protocol HTTP with targetPort: 443",
 				Subject: fmt.Sprintf("%s:%d", plan.Host, n.Port.GetNumber()),
 			}
+			if c.Shared {
+				f.Remedy += "; or, if only gateways send plaintext, list their namespaces as gatewayNamespaces in the policy"
+			}
+			f.Remedy += "."
 			if !slices.ContainsFunc(out, func(o finding.Finding) bool { return o.Object == f.Object && o.Path == f.Path }) {
 				out = append(out, f)
 			}
@@ -350,21 +359,29 @@ func doubleTLS(w *mesh.World, plan mutate.RulePlan, concerns func(mesh.Need) (me
 	return out
 }
 
-// passthroughs names the VirtualServices whose TLS routes lead to host and port.
-func passthroughs(w *mesh.World, host string, port uint32) string {
+// passthroughs names the VirtualServices whose TLS routes lead to the port of the
+// rule's host, for clients that see the rule.
+func passthroughs(w *mesh.World, c mutate.RuleChange, port uint32) []string {
 	var names []string
-	for _, vs := range w.TLSRoutesTo(host) {
+	for _, vs := range w.TLSRoutesTo(c.Host) {
 		for _, r := range vs.Spec.GetTls() {
 			for _, d := range r.GetRoute() {
 				p := d.GetDestination().GetPort()
 				name := mesh.ObjectOf(vs).String()
-				if mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace) == host &&
-					(p == nil || p.GetNumber() == port) && !slices.Contains(names, name) {
+				if mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace) == c.Host &&
+					(p == nil || p.GetNumber() == port) && !slices.Contains(names, name) &&
+					(c.Shared || slices.ContainsFunc(w.TLSClients(vs, r, c.Host), func(client mesh.Client) bool {
+						return client.Namespace == c.Rule.Namespace
+					})) {
 					names = append(names, name)
 				}
 			}
 		}
 	}
+	return names
+}
+
+func passText(names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
@@ -372,7 +389,7 @@ func passthroughs(w *mesh.World, host string, port uint32) string {
 	if len(names) > most {
 		names = append(names[:most], fmt.Sprintf("%d more", len(names)-most))
 	}
-	return " (" + strings.Join(names, ", ") + " pass TLS through to it)"
+	return " (TLS routes of " + strings.Join(names, ", ") + " lead to it)"
 }
 
 // portPath is the field of the ServiceEntry that declares the port.

@@ -47,7 +47,7 @@ func WildcardFits(pattern, host string) bool {
 // (ValidateWildcardDomain) stores only "*", "*.suffix" and "*-suffix".
 func WildcardsOf(host string) []string {
 	var out []string
-	for i := 0; i < len(host); i++ {
+	for i := range len(host) {
 		if host[i] == '.' || host[i] == '-' {
 			out = append(out, "*"+host[i:])
 		}

@@ -50,7 +50,7 @@ func (w *World) Service(client Client, host string) *Service {
 			public = append(public, se)
 		}
 	}
-	visible := append(named, public...)
+	visible := slices.Concat(named, public)
 	if len(visible) == 0 {
 		return nil
 	}

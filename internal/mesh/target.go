@@ -27,7 +27,7 @@ type View struct {
 // port, and that wants TLS origination. Nothing: it is a target for nobody.
 func (w *World) Targets(vs *networkingv1.VirtualService, route *networking.HTTPRoute, d *networking.Destination) []View {
 	host := ResolveHost(d.GetHost(), vs.Namespace)
-	if !w.mayBeTarget(host) {
+	if !w.MayBeTarget(host) {
 		return nil
 	}
 	var out []View
@@ -47,9 +47,15 @@ func (w *World) Targets(vs *networkingv1.VirtualService, route *networking.HTTPR
 	return out
 }
 
-func (w *World) mayBeTarget(host string) bool {
-	return len(w.entries[host]) > 0 && !IsWildcard(host) &&
-		!slices.ContainsFunc(w.opts.ExemptHosts, func(e string) bool { return e == host || WildcardFits(e, host) })
+// MayBeTarget reports whether host is exact, not exempt, and listed by a
+// ServiceEntry.
+func (w *World) MayBeTarget(host string) bool {
+	return len(w.entries[host]) > 0 && !IsWildcard(host) && !w.Exempt(host)
+}
+
+// Exempt reports whether host is one of the hosts that are never targets.
+func (w *World) Exempt(host string) bool {
+	return slices.ContainsFunc(w.opts.ExemptHosts, func(e string) bool { return e == host || WildcardFits(e, host) })
 }
 
 // Source is the destination of an HTTP route that makes a need.
@@ -79,7 +85,7 @@ type Need struct {
 //
 // always makes every TLS port a need before any route (policy originate: Always).
 func (w *World) Needs(host string, always bool) []Need {
-	if !w.mayBeTarget(host) {
+	if !w.MayBeTarget(host) {
 		return nil
 	}
 	var needs []Need
