@@ -89,6 +89,13 @@ func tlsPath(t mesh.TLS) string {
 	if t.Level == mesh.LevelSubset || t.Level == mesh.LevelSubsetPort {
 		policy = fmt.Sprintf("spec.subsets[%d].trafficPolicy", t.Subset)
 	}
+	if t.Settings == nil && t.Upper != nil {
+		// The word was said above an entry without tls.
+		if t.Level == mesh.LevelSubsetPort && t.From.Spec.GetSubsets()[t.Subset].GetTrafficPolicy().GetTls() == nil {
+			policy = "spec.trafficPolicy"
+		}
+		return policy + ".tls"
+	}
 	if t.Level == mesh.LevelPort || t.Level == mesh.LevelSubsetPort {
 		return fmt.Sprintf("%s.portLevelSettings[%d].tls", policy, t.Entry)
 	}
@@ -107,7 +114,7 @@ func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding
 		}
 		for di, d := range r.GetRoute() {
 			host := mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace)
-			if !mesh.IsExternal(host) {
+			if !mesh.IsExternal(host) || w.Exempt(host) {
 				continue
 			}
 			f := finding.Finding{
@@ -124,7 +131,7 @@ func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding
 				}
 				f.Message = fmt.Sprintf("%s lists %q but is not exported to %s, where the proxies of this route run; they have no cluster for it, so the requests fail and no TLS can be added.",
 					mesh.ObjectOf(exact[0]), host, clientNames(clients))
-				f.Remedy = "Add the namespace to the ServiceEntry's exportTo."
+				f.Remedy = "Export the ServiceEntry to them: see its exportTo."
 			} else if wild := w.WildcardServiceEntriesFor(host); len(wild) > 0 {
 				f.Message = fmt.Sprintf("only the wildcard of %s covers %q; Envoy has no cluster for the exact host, so the requests fail and no TLS can be added.",
 					mesh.ObjectOf(wild[0]), host)
@@ -140,14 +147,18 @@ func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding
 
 func clientNames(clients []mesh.Client) string {
 	var names []string
+	others := false
 	for _, c := range clients {
-		name := "any other namespace"
-		if c.Namespace != mesh.OtherNamespaces {
-			name = fmt.Sprintf("namespace %q", c.Namespace)
+		if c.Namespace == mesh.OtherNamespaces {
+			others = true
+			continue
 		}
-		if !slices.Contains(names, name) {
+		if name := fmt.Sprintf("namespace %q", c.Namespace); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
+	}
+	if others {
+		names = append(names, "any other namespace")
 	}
 	switch len(names) {
 	case 1:

@@ -1,0 +1,273 @@
+package validate
+
+// Route order: no route of a VirtualService may be dead.
+//
+// Reads spec.http and spec.gateways of one VirtualService, and the delegates it
+// names. Refuses (error) a route that no request can reach: CatchAllNotLast when an
+// earlier match takes every request, because Istio drops the rest in silence;
+// UnreachableRoute when earlier matches take all requests of this one, or when it
+// contradicts itself. Warns (IneffectiveMatch) of a match that is dead in a live
+// route. Allows whatever it cannot prove: users were refused right orders before,
+// and lost trust (istio #36729).
+//
+// In a delegate, judged without its roots, an earlier route counts for an error only
+// if no root can leave it out; otherwise the finding is a warning (see survives).
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	networking "istio.io/api/networking/v1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+)
+
+// Delegates looks up the VirtualService that a delegate names; nil when unknown.
+type Delegates func(namespace, name string) *networkingv1.VirtualService
+
+// maxDetailed bounds the findings that are spelt out; one more of each severity
+// counts the rest.
+const maxDetailed = 20
+
+// RouteOrder returns a finding for each dead route and each dead match of vs, in
+// their order, errors first, at most maxDetailed of them and two that count the rest.
+func RouteOrder(vs *networkingv1.VirtualService, delegates Delegates) []finding.Finding {
+	return RouteOrderUpdate(nil, vs, delegates)
+}
+
+// RouteOrderUpdate is RouteOrder for an update: errors that the old object had
+// already are warnings. It does what finding.Ratchet does, but before the bound, so
+// that a finding which was only counted is known too. old may be nil.
+func RouteOrderUpdate(old, vs *networkingv1.VirtualService, delegates Delegates) []finding.Finding {
+	j := newJudgement(vs, delegates)
+	if j == nil || len(j.items) == 0 {
+		return nil
+	}
+	if o := newJudgement(old, delegates); o != nil {
+		j.ratchet(o)
+	}
+	return j.findings()
+}
+
+// WorkingOrder returns the order of spec.http, as indices, in which every route is
+// live; ok is false when none was found. Only dead routes move, each to the last place
+// at which it is live.
+func WorkingOrder(vs *networkingv1.VirtualService, delegates Delegates) (order []int, ok bool) {
+	j := newJudgement(vs, delegates)
+	if j == nil {
+		return nil, false
+	}
+	if !slices.ContainsFunc(j.items, func(it item) bool { return it.code != finding.IneffectiveMatch }) {
+		order = make([]int, len(vs.Spec.Http))
+		for i := range order {
+			order[i] = i
+		}
+		return order, true
+	}
+	a := j.arrange()
+	if len(a.order) != len(vs.Spec.Http) {
+		return nil, false
+	}
+	return a.order, true
+}
+
+// An item is a finding before it is put into words.
+type item struct {
+	code     finding.Code
+	severity finding.Severity
+	verdict  routeVerdict
+	entry    *unit // of IneffectiveMatch
+	// rootless: dead only if no root leaves this earlier unit out.
+	rootless *unit
+}
+
+func (it *item) path() string {
+	if it.entry != nil {
+		return it.entry.path()
+	}
+	return httpPath(it.verdict.route)
+}
+
+type judgement struct {
+	flat  *flat
+	items []item
+	m     *meter
+	plan  *arrangement
+	// subjects holds those of routes already asked for: a route can be large.
+	subjects map[int]string
+}
+
+func (j *judgement) subject(route int) string {
+	s, ok := j.subjects[route]
+	if !ok {
+		s = subject(j.http(route))
+		j.subjects[route] = s
+	}
+	return s
+}
+
+func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgement {
+	if vs == nil {
+		return nil
+	}
+	m := newMeter()
+	f, ok := flatten(vs, delegates, m)
+	if !ok {
+		return nil
+	}
+	j := &judgement{flat: f, m: m, subjects: map[int]string{}}
+	c := newCore(m)
+	for i := range f.routes {
+		if f.routes[i].http == nil {
+			continue
+		}
+		v := judge(c, f, i)
+		if v.dead {
+			j.items = append(j.items, j.deadRoute(v))
+		}
+		for _, u := range v.entries {
+			j.items = append(j.items, item{code: finding.IneffectiveMatch, severity: finding.Warning, verdict: v, entry: u})
+		}
+	}
+	return j
+}
+
+func (j *judgement) deadRoute(v routeVerdict) item {
+	it := item{code: finding.UnreachableRoute, severity: finding.Error, verdict: v}
+	if len(v.by) > 0 && !slices.ContainsFunc(v.by, func(u *unit) bool { return !u.catchAll }) {
+		it.code = finding.CatchAllNotLast
+	}
+	if !j.flat.delegate {
+		return it
+	}
+	for _, u := range j.flat.routes[v.route].judged {
+		for _, o := range v.by {
+			if !survives(j.http(o.route), j.match(u)) {
+				it.severity, it.rootless = finding.Warning, o
+				return it
+			}
+		}
+	}
+	return it
+}
+
+func (j *judgement) http(i int) *networking.HTTPRoute { return j.flat.routes[i].http }
+
+// match is the unit's entry as the user wrote it.
+func (j *judgement) match(u *unit) *networking.HTTPMatchRequest {
+	if matches := j.http(u.route).GetMatch(); u.entry >= 0 && u.entry < len(matches) {
+		return matches[u.entry]
+	}
+	return nil
+}
+
+// ratchet lowers what old has too.
+func (j *judgement) ratchet(old *judgement) {
+	key := func(j *judgement, it *item) string {
+		return string(it.code) + "\n" + j.subject(it.verdict.route)
+	}
+	had := map[string]int{}
+	for i := range old.items {
+		if it := &old.items[i]; it.severity == finding.Error {
+			had[key(old, it)]++
+		}
+	}
+	if len(had) == 0 {
+		return
+	}
+	for i := range j.items {
+		it := &j.items[i]
+		if it.severity != finding.Error {
+			continue
+		}
+		if k := key(j, it); had[k] > 0 {
+			had[k]--
+			it.severity = finding.Warning
+		}
+	}
+}
+
+func (j *judgement) findings() []finding.Finding {
+	items := slices.Clone(j.items)
+	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(a.severity, b.severity) }) // "error" first
+	var out []finding.Finding
+	for i := range items[:min(maxDetailed, len(items))] {
+		out = append(out, j.detailed(&items[i]))
+	}
+	rest := items[len(out):]
+	if len(rest) == 1 {
+		return append(out, j.detailed(&rest[0]))
+	}
+	errors := slices.IndexFunc(rest, func(it item) bool { return it.severity != finding.Error })
+	if errors < 0 {
+		errors = len(rest)
+	}
+	out = j.counted(out, rest[:errors])
+	return j.counted(out, rest[errors:])
+}
+
+// counted appends one finding for all of rest, which have one severity.
+func (j *judgement) counted(out []finding.Finding, rest []item) []finding.Finding {
+	if len(rest) == 0 {
+		return out
+	}
+	var routes, entries []int
+	for i := range rest {
+		if rest[i].entry == nil {
+			routes = append(routes, rest[i].verdict.route)
+		} else {
+			entries = append(entries, rest[i].verdict.route)
+		}
+	}
+	f := finding.Finding{
+		Code: finding.UnreachableRoute, Severity: rest[0].severity, Object: j.object(), Path: "spec.http",
+		Remedy: "Correct the routes named one by one first.",
+	}
+	var what []string
+	if n := len(routes); n > 0 {
+		what = append(what, count(n, "more dead route", "more dead routes")+": "+finding.Truncate(paths(routes), maxCondition))
+	} else {
+		f.Code = finding.IneffectiveMatch
+	}
+	if n := len(entries); n > 0 {
+		what = append(what, count(n, "more dead match", "more dead matches")+" in "+finding.Truncate(paths(slices.Compact(entries)), maxCondition))
+	}
+	f.Message = "And " + strings.Join(what, "; and ") + "."
+	return append(out, f)
+}
+
+func count(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + more
+}
+
+func (j *judgement) object() finding.Object {
+	vs := j.flat.vs
+	return finding.Object{
+		APIVersion: cmp.Or(vs.APIVersion, "networking.istio.io/v1"), Kind: cmp.Or(vs.Kind, "VirtualService"),
+		Namespace: vs.Namespace, Name: vs.Name,
+	}
+}
+
+// arrange works the order out once.
+func (j *judgement) arrange() arrangement {
+	if j.plan == nil {
+		deadBy, never := map[int][]*unit{}, map[int]bool{}
+		for i := range j.items {
+			switch v := j.items[i].verdict; {
+			case v.never:
+				never[v.route] = true
+			case v.dead:
+				deadBy[v.route] = v.by
+			}
+		}
+		a := arrange(j.flat, deadBy, never)
+		j.plan = &a
+	}
+	return *j.plan
+}

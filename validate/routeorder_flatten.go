@@ -1,0 +1,216 @@
+package validate
+
+// Flattening: spec.http to units, one a match entry and gateway, in order.
+//
+// Istio generates routes for one gateway at a time. An entry that names gateways is
+// in force at those; one that names none is at all of spec.gateways, by default
+// mesh. Gateways that no entry names see the same routes and are judged as one.
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+)
+
+// maxUnits bounds the product of entries and gateways. Beyond it nothing is judged:
+// an object of 3 MB with one gateway stays far below.
+const maxUnits = 250_000
+
+// otherGateways stands for the gateways that no entry names.
+const otherGateways = ""
+
+const meshGateway = "mesh"
+
+// A routeUnits is one route: the units it is judged by, and those by which it
+// covers later ones. They differ for a delegating route, and for gateways that
+// spec.gateways does not list: no proxy loads the VirtualService there.
+type routeUnits struct {
+	http          *networking.HTTPRoute
+	judged, cover []*unit
+}
+
+type flat struct {
+	vs     *networkingv1.VirtualService
+	routes []routeUnits
+	// delegate: vs is a delegate, judged without its root.
+	delegate bool
+	// gateways are the names behind otherGateways; several says that there is more
+	// than one gateway, so that a message must name it.
+	gateways []string
+	several  bool
+}
+
+// flatten returns false when the object is too large to be judged.
+func flatten(vs *networkingv1.VirtualService, delegates Delegates, m *meter) (*flat, bool) {
+	f := &flat{vs: vs, delegate: isDelegate(vs), routes: make([]routeUnits, len(vs.Spec.Http))}
+	entries := make([][]entry, len(vs.Spec.Http))
+	named := map[string]bool{}
+	total := 0
+	for i, r := range vs.Spec.Http {
+		if r == nil {
+			continue
+		}
+		entries[i] = routeEntries(vs, r, delegates)
+		if total += len(entries[i]); total > maxUnits {
+			return nil, false
+		}
+		for _, e := range entries[i] {
+			for _, g := range e.gateways {
+				named[g] = true
+			}
+		}
+	}
+	listed := f.listed(named)
+	for g := range named {
+		if !listed[g] {
+			listed[g] = false
+		}
+	}
+	all := slices.Sorted(maps.Keys(listed))
+	f.several = len(all) > 1
+
+	units := 0
+	for i := range entries {
+		f.routes[i].http = vs.Spec.Http[i]
+		for _, e := range entries[i] {
+			at := all
+			if len(e.gateways) > 0 {
+				at = e.gateways
+			}
+			if units += len(at); units > maxUnits {
+				return nil, false
+			}
+			c := newConditions(e.match, m)
+			for _, g := range at {
+				u := &unit{conditions: c, gateway: g, route: i, entry: e.entry, via: e.via}
+				u.judged = e.judged && (len(e.gateways) > 0 || listed[g])
+				if u.judged {
+					f.routes[i].judged = append(f.routes[i].judged, u)
+				}
+				if e.covers {
+					f.routes[i].cover = append(f.routes[i].cover, u)
+				}
+			}
+		}
+	}
+	return f, true
+}
+
+// listed returns spec.gateways, those that no entry names as one.
+func (f *flat) listed(named map[string]bool) map[string]bool {
+	gateways := f.vs.Spec.Gateways
+	if len(gateways) == 0 {
+		gateways = []string{meshGateway}
+	}
+	out := map[string]bool{}
+	for _, g := range gateways {
+		g = gatewayName(g, f.vs.Namespace)
+		if f.delegate || !named[g] {
+			f.gateways = append(f.gateways, g)
+			g = otherGateways
+		}
+		out[g] = true
+	}
+	return out
+}
+
+// entry is one match entry before it is spread over gateways.
+type entry struct {
+	match          *networking.HTTPMatchRequest
+	gateways       []string
+	entry          int
+	via            string
+	judged, covers bool
+}
+
+func routeEntries(vs *networkingv1.VirtualService, r *networking.HTTPRoute, delegates Delegates) []entry {
+	if r.Delegate == nil {
+		return ownEntries(r, vs.Namespace, func(m *networking.HTTPMatchRequest) *networking.HTTPMatchRequest { return m }, true)
+	}
+	out := ownEntries(r, vs.Namespace, widened, false)
+	d := findDelegate(vs, r.Delegate, delegates)
+	if d == nil {
+		return out
+	}
+	root := resolved(r.Match, vs.Namespace)
+	for j, sub := range d.Spec.Http {
+		if sub == nil || sub.Delegate != nil { // Istio merges one level deep
+			continue
+		}
+		if len(root)*len(sub.Match) > maxUnits {
+			break
+		}
+		for _, m := range mergeMatches(root, resolved(sub.Match, d.Namespace)) {
+			out = append(out, entry{
+				match: m.match, gateways: gatewaySet(m.match.GetGateways()), entry: m.entry, covers: true,
+				via: "VirtualService " + d.Namespace + "/" + d.Name + " " + httpPath(j),
+			})
+		}
+		if len(out) > maxUnits {
+			break
+		}
+	}
+	return out
+}
+
+func ownEntries(r *networking.HTTPRoute, namespace string,
+	as func(*networking.HTTPMatchRequest) *networking.HTTPMatchRequest, covers bool,
+) []entry {
+	if len(r.Match) == 0 {
+		return []entry{{entry: -1, judged: true, covers: covers}}
+	}
+	out := make([]entry, 0, len(r.Match))
+	for j, m := range resolved(r.Match, namespace) {
+		m = as(m)
+		out = append(out, entry{match: m, gateways: gatewaySet(m.GetGateways()), entry: j, judged: true, covers: covers})
+	}
+	return out
+}
+
+// resolved names gateways as Istio does before it merges or compares them.
+func resolved(in []*networking.HTTPMatchRequest, namespace string) []*networking.HTTPMatchRequest {
+	out := slices.Clone(in)
+	for i, m := range out {
+		if len(m.GetGateways()) == 0 {
+			continue
+		}
+		c := mergeMatch(&networking.HTTPMatchRequest{}, m)
+		c.Gateways = make([]string, 0, len(m.Gateways))
+		for _, g := range m.Gateways {
+			c.Gateways = append(c.Gateways, gatewayName(g, namespace))
+		}
+		out[i] = c
+	}
+	return out
+}
+
+func gatewaySet(names []string) []string {
+	if len(names) < 2 {
+		return names
+	}
+	out := slices.Clone(names)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// gatewayName is resolveGatewayName: namespace/name, also of the old name.namespace.
+func gatewayName(g, namespace string) string {
+	if g == meshGateway {
+		return g
+	}
+	if before, after, ok := strings.Cut(g, "/"); ok {
+		if before == "." {
+			return namespace + "/" + after
+		}
+		return g
+	}
+	name, rest, ok := strings.Cut(g, ".")
+	if !ok {
+		return namespace + "/" + g
+	}
+	ns, _, _ := strings.Cut(rest, ".")
+	return ns + "/" + name
+}
