@@ -42,11 +42,19 @@ type Outcome struct {
 //
 // It fails only when raw cannot take what must be added, or for another type.
 func Decide(w *mesh.World, pol *policy.Policy, o metav1.Object, raw map[string]any) (Outcome, error) {
+	return DecideUpdate(w, pol, nil, o, raw)
+}
+
+// DecideUpdate is Decide for o in the place of old, which may be nil: dead routes
+// that old has too are warnings. They are compared here, before their findings
+// are bounded in number; finding.Ratchet does the same for all other findings.
+func DecideUpdate(w *mesh.World, pol *policy.Policy, old, o metav1.Object, raw map[string]any) (Outcome, error) {
 	d := decider{world: w, policy: pol}
 	var err error
 	switch o := o.(type) {
 	case *networkingv1.VirtualService:
-		err = d.virtualService(o)
+		before, _ := old.(*networkingv1.VirtualService)
+		err = d.virtualService(before, o)
 	case *networkingv1.ServiceEntry:
 		err = d.serviceEntry(o)
 	case *networkingv1.DestinationRule:
@@ -67,9 +75,9 @@ type decider struct {
 	raw  map[string]any
 }
 
-func (d *decider) virtualService(vs *networkingv1.VirtualService) error {
+func (d *decider) virtualService(old, vs *networkingv1.VirtualService) error {
 	if d.policy.RouteOrder != policy.IgnoreOrder {
-		for _, f := range validate.RouteOrder(vs, d.world.VirtualService) {
+		for _, f := range validate.RouteOrderUpdate(old, vs, d.world.VirtualService) {
 			if d.policy.RouteOrder == policy.WarnOrder {
 				f.Severity = finding.Warning
 			}

@@ -78,8 +78,10 @@ const (
 // SubjectAltNames says which names a created rule verifies.
 type SubjectAltNames string
 
-// None leaves subjectAltNames unset (Istio then verifies the SNI where it sets
-// automatic validation), Host writes the target's host.
+// None leaves subjectAltNames unset, Host writes the target's host. With an sni and
+// without subjectAltNames Istio trusts any certificate of a known authority, also
+// one for another name, unless the ServiceEntry lists subjectAltNames
+// (setAutoSniAndAutoSanValidation).
 const (
 	SANsNone SubjectAltNames = "None"
 	SANsHost SubjectAltNames = "Host"

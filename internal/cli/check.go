@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+)
+
+func newCheck(s Streams) *cobra.Command {
+	var in inputs
+	var out format
+	cmd := &cobra.Command{
+		Use:   "check -f FILE [flags]",
+		Short: "Say what admission would refuse, warn of and add",
+		Long: `check decides about every ServiceEntry, VirtualService and DestinationRule of the
+input as admission would, and prints what it finds: errors, which admission refuses,
+and warnings; and, as text, what admission would add.
+
+` + inputHelp + `
+
+Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
+		Example: `  egress-tls check -f virtualservice.yaml
+  egress-tls check -f manifests/ --policy policy.yaml -o json
+  kubectl get se,vs,dr,gw,svc,ns -A -o yaml > cluster.yaml
+  kustomize build . | egress-tls check -f - --background cluster.yaml`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := out.validate(cmd); err != nil {
+				return err
+			}
+			if err := in.validate(cmd); err != nil {
+				return err
+			}
+			input, err := in.load(s.In)
+			if err != nil {
+				return err
+			}
+			v, err := input.judge(input.policy)
+			if err != nil {
+				return err
+			}
+			input.warnOfLabels(s.Err)
+			if out.value == "json" {
+				err = writeCheckJSON(cmd.OutOrStdout(), v)
+			} else {
+				writeCheckText(cmd.OutOrStdout(), input, v)
+			}
+			if err == nil && finding.HasErrors(v.findings) {
+				err = errFound
+			}
+			return err
+		},
+	}
+	in.register(cmd)
+	out.register(cmd, "text", "json")
+	return cmd
+}

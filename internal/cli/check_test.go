@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestCheckIngressSeedAsWritten(t *testing.T) {
+	got := run("", "check", "-f", "testdata/ingress-author.yaml", "-o", "json")
+	assert.Equal(t, Found, got.code)
+	assert.Empty(t, got.err)
+	assert.Equal(t, read(t, "testdata/ingress-author.check.json"), got.out)
+
+	got = run("", "check", "-f", "testdata/ingress-author.yaml")
+	assert.Equal(t, Found, got.code)
+	assert.Empty(t, got.err)
+	assert.Equal(t, read(t, "testdata/ingress-author.check.txt"), got.out)
+}
+
+func TestCheckSaysWhatIsAdded(t *testing.T) {
+	for _, seed := range []string{"ingress", "sidecar", "inject"} {
+		got := run("", "check", "-f", "testdata/"+seed+".yaml")
+		assert.Equal(t, result{OK, read(t, "testdata/"+seed+".check.txt"), ""}, got, seed)
+	}
+}
+
+// The fields of the output, also where there is nothing to say.
+func TestCheckJSONShape(t *testing.T) {
+	got := run(vsOf(""), "check", "-f", "-", "-o", "json")
+	assert.Equal(t, result{OK, `{
+  "findings": [],
+  "summary": {
+    "errors": 0,
+    "warnings": 0,
+    "objects": 1
+  }
+}
+`, ""}, got)
+
+	got = run(vsOf(selfContradiction), "check", "-f", "-", "-o", "json")
+	assert.Equal(t, Found, got.code)
+	var report struct {
+		Findings []map[string]any
+		Summary  map[string]any
+	}
+	require.NoError(t, json.Unmarshal([]byte(got.out), &report))
+	require.Len(t, report.Findings, 1)
+	f := report.Findings[0]
+	for _, field := range []string{"code", "severity", "object", "path", "message", "remedy"} {
+		assert.Contains(t, f, field)
+	}
+	assert.NotContains(t, f, "coveredBy", "nothing covers a route that contradicts itself")
+}
+
+// selfContradiction is a route that can never match.
+const selfContradiction = `  http:
+  - match:
+    - withoutHeaders: {x: {regex: ".*"}}
+    route:
+    - destination: {host: b}
+`
+
+const deadRoute = `  http:
+  - route:
+    - destination: {host: b}
+  - match:
+    - uri: {prefix: /c}
+    route:
+    - destination: {host: c}
+`
+
+func TestModes(t *testing.T) {
+	namespace := func(label string) string {
+		return "---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  labels: {egress-tls.dev/mode: " + label + "}\n"
+	}
+	policyOf := func(text string) []string {
+		return []string{"--policy", write(t, "policy.yaml", "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\n"+text)}
+	}
+	for name, tc := range map[string]struct {
+		input   string
+		args    []string
+		code    int
+		summary string
+		stderr  string
+	}{
+		"default":            {"", nil, Found, "1 error, 0 warnings in 1 object.", ""},
+		"enforce":            {namespace("enforce"), policyOf("mode: \"off\"\n"), Found, "1 error, 0 warnings in 1 object.", ""},
+		"warn":               {namespace("warn"), nil, OK, "0 errors, 1 warning in 1 object.", ""},
+		"audit":              {namespace("audit"), nil, OK, "0 errors, 1 warning in 1 object.", ""},
+		"off":                {namespace(`"off"`), nil, OK, "0 errors, 0 warnings in 0 objects.", ""},
+		"policy":             {"", policyOf("mode: warn\n"), OK, "0 errors, 1 warning in 1 object.", ""},
+		"exempt":             {namespace("enforce"), policyOf("exemptions: {namespaces: [default]}\n"), OK, "0 errors, 0 warnings in 0 objects.", ""},
+		"other namespace":    {namespace("warn"), []string{"-n", "x"}, Found, "1 error, 0 warnings in 1 object.", ""},
+		"in the background":  {"", []string{"--background", write(t, "ns.yaml", namespace("warn"))}, OK, "0 errors, 1 warning in 1 object.", ""},
+		"file before":        {namespace("enforce"), []string{"--background", write(t, "ns.yaml", namespace("warn"))}, Found, "1 error, 0 warnings in 1 object.", ""},
+		"unknown":            {namespace("strict"), nil, Found, "1 error, 0 warnings in 1 object.", "egress-tls: warning: Namespace default: label egress-tls.dev/mode is \"strict\", which is no mode; the policy's mode enforce applies\n"},
+		"route order: Warn":  {"", policyOf("routeOrder: Warn\n"), OK, "0 errors, 1 warning in 1 object.", ""},
+		"route order: none":  {"", policyOf("routeOrder: Ignore\n"), OK, "0 errors, 0 warnings in 1 object.", ""},
+		"a list of anything": {"---\nkind: List\nitems: [null]\n", nil, Found, "1 error, 0 warnings in 1 object.", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := run(vsOf(deadRoute)+tc.input, append([]string{"check", "-f", "-"}, tc.args...)...)
+			lines := strings.Split(strings.TrimSpace(got.out), "\n")
+			assert.Equal(t, tc.summary, lines[len(lines)-1])
+			assert.Equal(t, tc.code, got.code)
+			assert.Equal(t, tc.stderr, got.err)
+		})
+	}
+}
+
+func TestBackground(t *testing.T) {
+	all := read(t, "testdata/sidecar.yaml")
+	serviceEntry, virtualService, _ := strings.Cut(all, "---\n")
+
+	got := run(virtualService, "check", "-f", "-")
+	assert.Equal(t, result{OK, "0 errors, 0 warnings in 1 object.\n", ""}, got, "without the ServiceEntry nothing is external")
+
+	got = run(virtualService, "check", "-f", "-", "--background", write(t, "se.yaml", serviceEntry))
+	assert.Equal(t, result{OK, `stdin:1: VirtualService default/rewrite-port-for-edition-cnn-com
+    would add: spec.http[0]: set request headers Host: edition.cnn.com, X-Forwarded-Proto: https
+    would add: DestinationRule default/egress-tls-edition-cnn-com-3198e25ac27f46c8 with TLS to
+    edition.cnn.com on port 443
+
+0 errors, 0 warnings in 1 object.
+`, ""}, got)
+
+	// An object of the input takes the place of the stored one.
+	stored := write(t, "all.yaml", strings.Replace(all, "port: 80", "port: 81", 1))
+	got = run(all, "check", "-f", "-", "--background", stored)
+	assert.Equal(t, run(all, "check", "-f", "-").out, got.out)
+}
+
+// A finding about an object of the background names its file.
+func TestFindingInBackground(t *testing.T) {
+	serviceEntry, virtualService, _ := strings.Cut(read(t, "testdata/sidecar.yaml"), "---\n")
+	background := write(t, "cluster.yaml", serviceEntry+`---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: cnn
+spec:
+  host: edition.cnn.com
+  trafficPolicy:
+    tls:
+      mode: DISABLE
+`)
+	got := run(virtualService, "check", "-f", "-", "--background", background)
+	assert.Equal(t, Found, got.code)
+	assert.Equal(t, background+`:24: error TLSDisabled DestinationRule default/cnn spec.trafficPolicy.tls
+    DestinationRule default/cnn switches TLS off (mode DISABLE), so the HTTP requests that
+    VirtualService default/rewrite-port-for-edition-cnn-com sends to edition.cnn.com:443 leave
+    the mesh in clear.
+    Set mode: SIMPLE and sni: edition.cnn.com there, or remove that tls and it is added.
+
+stdin:1: VirtualService default/rewrite-port-for-edition-cnn-com
+    would add: spec.http[0]: set request headers Host: edition.cnn.com, X-Forwarded-Proto: https
+
+1 error, 0 warnings in 1 object.
+`, got.out)
+}

@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+)
+
+// input is all that a command has read.
+type input struct {
+	policy            *policy.Policy
+	files, background *manifest.Set
+	// labels are the mode labels of the Namespace objects.
+	labels map[string]string
+}
+
+// maxPolicy bounds the policy file, in bytes.
+const maxPolicy = 1 << 20
+
+func (in *inputs) load(stdin io.Reader) (*input, error) {
+	out := &input{policy: policy.Default(), labels: map[string]string{}}
+	var errs [3]error
+	if in.policyFile != "" {
+		out.policy, errs[0] = loadPolicy(in.policyFile)
+	}
+	opts := manifest.Options{Namespace: in.namespace, Stdin: stdin}
+	out.files, errs[1] = manifest.Load(in.files, opts)
+	out.background, errs[2] = manifest.Load(in.background, opts)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	// Nothing at all is a mistake in a pipeline, not a clean bill.
+	if len(out.files.Documents) == 0 {
+		return nil, errors.New("the input holds no objects")
+	}
+	out.inherit()
+	for _, set := range []*manifest.Set{out.background, out.files} {
+		for _, d := range set.Documents {
+			if ns, ok := d.Object.(*corev1.Namespace); ok {
+				out.labels[ns.Name] = ns.Labels[policy.ModeLabel]
+			}
+		}
+	}
+	return out, nil
+}
+
+func loadPolicy(file string) (*policy.Policy, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the policy: %w", err)
+	}
+	if info.Size() > maxPolicy {
+		return nil, fmt.Errorf("failed to read the policy: %s is larger than %d MiB", file, maxPolicy>>20)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the policy: %w", err)
+	}
+	p, err := policy.Load(data)
+	if err != nil {
+		return nil, fmt.Errorf("failed to load %s: %w", file, err)
+	}
+	return p, nil
+}
+
+// inherit gives an object the identity of the stored one that it replaces, as the
+// API server does: Istio looks at the age, owner references hold the UID.
+func (in *input) inherit() {
+	for _, d := range in.files.Documents {
+		if d.Object == nil {
+			continue
+		}
+		if old := in.background.Find(manifest.KeyOf(d.Kind, d.Object)); old != nil {
+			d.Object.SetCreationTimestamp(old.Object.GetCreationTimestamp())
+			d.Object.SetUID(old.Object.GetUID())
+		}
+	}
+}
+
+// find returns the document of an object, that of -f before the background's.
+func (in *input) find(k manifest.Key) *manifest.Document {
+	if d := in.files.Find(k); d != nil {
+		return d
+	}
+	return in.background.Find(k)
+}
+
+// world is what all objects make together.
+func (in *input) world() *mesh.World {
+	var objs mesh.Objects
+	add := func(d *manifest.Document) {
+		switch o := d.Object.(type) {
+		case *networkingv1.ServiceEntry:
+			objs.ServiceEntries = append(objs.ServiceEntries, o)
+		case *networkingv1.VirtualService:
+			objs.VirtualServices = append(objs.VirtualServices, o)
+		case *networkingv1.DestinationRule:
+			objs.DestinationRules = append(objs.DestinationRules, o)
+		case *networkingv1.Gateway:
+			objs.Gateways = append(objs.Gateways, o)
+		case *corev1.Service:
+			objs.Services = append(objs.Services, o)
+		}
+	}
+	for _, d := range in.files.Documents {
+		add(d)
+	}
+	for _, d := range in.background.Documents {
+		if d.Object != nil && in.files.Find(manifest.KeyOf(d.Kind, d.Object)) == nil {
+			add(d)
+		}
+	}
+	return mesh.NewWorld(objs, mesh.Options{
+		RootNamespace:     in.policy.RootNamespace,
+		GatewayNamespaces: in.policy.GatewayNamespaces,
+		ExemptHosts:       in.policy.Exemptions.Hosts,
+	})
+}

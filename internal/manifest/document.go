@@ -1,0 +1,83 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Document is one object: a source of its own, or an item of a List.
+type Document struct {
+	Source           *Source
+	APIVersion, Kind string
+	// Object is the typed object, with its namespace filled in, for the kinds that
+	// decisions read: ServiceEntry, VirtualService, DestinationRule, Gateway,
+	// Service and Namespace. It is nil for all others.
+	Object metav1.Object
+
+	path string // within the source: "", or items[2]
+	json []byte
+}
+
+// Name returns "Kind namespace/name", or the kind alone where the object is
+// opaque.
+func (d *Document) Name() string {
+	if d.Object == nil {
+		return d.Kind
+	}
+	k := KeyOf(d.Kind, d.Object)
+	if k.Namespace == "" {
+		return k.Kind + " " + k.Name
+	}
+	return k.Kind + " " + k.Namespace + "/" + k.Name
+}
+
+// Place returns "file:line" of the field at path within the object, "" being the
+// object itself.
+func (d *Document) Place(path string) string {
+	return d.Source.File + ":" + strconv.Itoa(d.Source.lineOf(join(d.path, path)))
+}
+
+// Tree decodes the raw object anew, as encoding/json reads it into a map.
+func (d *Document) Tree() map[string]any {
+	var tree map[string]any
+	if json.Unmarshal(d.json, &tree) != nil {
+		return nil // No document: it was valid when it was read.
+	}
+	return tree
+}
+
+// Exact decodes the raw object anew, with numbers as json.Number, so that none
+// loses a digit when it is printed again.
+func (d *Document) Exact() map[string]any { return decodeExact(d.json) }
+
+// In returns the raw object within tree, a decoded Source.
+func (d *Document) In(tree map[string]any) (map[string]any, error) {
+	var at any = tree
+	for _, step := range steps(d.path) {
+		switch node := at.(type) {
+		case map[string]any:
+			at = node[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(node) {
+				return nil, fmt.Errorf("%s has no %s", d.Source.File, d.path)
+			}
+			at = node[i]
+		}
+	}
+	object, ok := at.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("%s has no object at %s", d.Source.File, d.path)
+	}
+	return object, nil
+}
+
+func join(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "." + b
+}
