@@ -34,8 +34,9 @@ type Port struct {
 //
 // The order of preference is istiod's: ServiceEntries exported to the client's
 // namespace by name or as private before public ones, each group oldest first
-// (servicesExportedToNamespace); a sidecar prefers those of its own namespace
-// (convertIstioListenerToWrapper); further ones of the namespace that won add
+// (servicesExportedToNamespace); a sidecar prefers those of its own namespace to
+// all others (convertIstioListenerToWrapper), a gateway only where sidecars run in
+// its namespace too (doGetSidecarScope), which nobody can tell; further ones of the namespace that won add
 // their ports if all else is equal (appendSidecarServices, canMergeServices).
 func (w *World) Service(client Client, host string) *Service {
 	if IsWildcard(host) {

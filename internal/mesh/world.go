@@ -115,7 +115,7 @@ func NewWorld(objs Objects, opts Options) *World {
 		}
 	}
 	for _, list := range w.entries {
-		slices.SortFunc(list, olderFirst)
+		slices.SortFunc(list, serviceOrder)
 	}
 	for _, dr := range objs.DestinationRules {
 		h := RuleHost(dr)
@@ -288,10 +288,26 @@ func nameOf(o metav1.Object) types.NamespacedName {
 	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
 }
 
+// serviceOrder is Istio's order of the services of one host
+// (SortServicesByCreationTime): time, then namespace, since a ServiceEntry's
+// service is named by the host.
+func serviceOrder(a, b *networkingv1.ServiceEntry) int {
+	return cmp.Or(compareCreation(a, b), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
 // olderFirst is Istio's order of creation (configCompareByCreationTime): time,
-// then name, then namespace. An object that is not stored yet has no time and
-// comes last.
+// then name, then namespace.
 func olderFirst[T metav1.Object](a, b T) int {
+	return cmp.Or(
+		compareCreation(a, b),
+		cmp.Compare(a.GetName(), b.GetName()),
+		cmp.Compare(a.GetNamespace(), b.GetNamespace()),
+	)
+}
+
+// compareCreation compares times of creation. An object that is not stored yet
+// has none and comes last.
+func compareCreation(a, b metav1.Object) int {
 	ta, tb := a.GetCreationTimestamp(), b.GetCreationTimestamp()
 	switch {
 	case ta.IsZero() && !tb.IsZero():
@@ -299,9 +315,5 @@ func olderFirst[T metav1.Object](a, b T) int {
 	case !ta.IsZero() && tb.IsZero():
 		return -1
 	}
-	return cmp.Or(
-		ta.Compare(tb.Time),
-		cmp.Compare(a.GetName(), b.GetName()),
-		cmp.Compare(a.GetNamespace(), b.GetNamespace()),
-	)
+	return ta.Compare(tb.Time)
 }
