@@ -48,8 +48,9 @@ func TLS(host string, needs []mesh.Need) []finding.Finding {
 		}
 	}
 	finding.Sort(out)
+	// Clients and routes beyond the first say the same again. Equal texts are neighbours.
 	return slices.CompactFunc(out, func(a, b finding.Finding) bool {
-		return a.Code == b.Code && a.Object == b.Object && a.Subject == b.Subject
+		return a.Code == b.Code && a.Object == b.Object && a.Path == b.Path && a.Message == b.Message
 	})
 }
 
@@ -60,9 +61,12 @@ func tlsFinding(code finding.Code, host string, n mesh.Need, src *mesh.Source) f
 		Severity: finding.Error,
 		Object:   mesh.ObjectOf(n.TLS.From),
 		Path:     tlsPath(n.TLS),
-		Subject:  fmt.Sprintf("%s:%d/%s", host, port, n.Subset),
+		Subject:  fmt.Sprintf("%s:%d", host, port),
 	}
-	who := fmt.Sprintf("plaintext HTTP to %s:%d", host, port)
+	if n.TLS.Level == mesh.LevelSubset || n.TLS.Level == mesh.LevelSubsetPort {
+		f.Subject += "/" + n.Subset
+	}
+	who := fmt.Sprintf("plaintext HTTP requests to %s:%d", host, port)
 	if src != nil {
 		vs := mesh.ObjectOf(src.VirtualService)
 		who = fmt.Sprintf("the HTTP requests that %s sends to %s:%d", vs, host, port)

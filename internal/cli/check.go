@@ -35,7 +35,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			if err != nil {
 				return err
 			}
-			v, err := input.judge(input.policy)
+			v, err := input.judge(false)
 			if err != nil {
 				return err
 			}

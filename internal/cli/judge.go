@@ -29,17 +29,24 @@ type verdict struct {
 	findings   []finding.Finding // of all, sorted, each once
 }
 
-func (in *input) judge(pol *policy.Policy) (verdict, error) {
+// judge decides as admission does; to render, as if nothing had to be brought by
+// the user and every namespace could be written to: what is printed is what the
+// user then brings.
+func (in *input) judge(toRender bool) (verdict, error) {
 	var out verdict
 	var errs []error
-	world := in.world()
+	var decided []decision.Decided
+	world, pol := in.world(), in.policy
+	if toRender {
+		pol = bringing(pol)
+	}
 	for _, d := range in.files.Documents {
 		switch d.Object.(type) {
 		case *networkingv1.ServiceEntry, *networkingv1.VirtualService, *networkingv1.DestinationRule:
 		default:
 			continue
 		}
-		mode, _ := in.policy.ModeFor(d.Object.GetNamespace(), in.labels[d.Object.GetNamespace()])
+		mode := in.mode(d.Object.GetNamespace())
 		if mode == policy.Off {
 			continue
 		}
@@ -48,32 +55,25 @@ func (in *input) judge(pol *policy.Policy) (verdict, error) {
 			errs = append(errs, fmt.Errorf("%s: %s: %w", d.Place(""), d.Name(), err))
 			continue
 		}
-		out.judgements = append(out.judgements, judgement{d, mode, outcome})
-		for _, f := range outcome.Findings {
-			if mode != policy.Enforce {
-				f.Severity = finding.Warning
-			}
-			out.findings = append(out.findings, f)
+		if !toRender {
+			outcome = outcome.Permit(d.Object, in.mode)
 		}
+		if mode != policy.Enforce {
+			for i := range outcome.Findings {
+				outcome.Findings[i].Severity = finding.Warning
+			}
+		}
+		out.judgements = append(out.judgements, judgement{d, mode, outcome})
+		decided = append(decided, decision.Decided{Object: d.Object, Outcome: outcome})
 	}
-	finding.Sort(out.findings)
-	out.findings = distinct(out.findings)
+	out.findings = decision.Union(decided)
 	return out, errors.Join(errs...)
 }
 
-// distinct drops findings that several objects share. Of an error and a warning
-// that are else the same, which two modes make, the error stays: it comes first.
-func distinct(fs []finding.Finding) []finding.Finding {
-	seen := map[string]struct{}{}
-	out := []finding.Finding{}
-	for _, f := range fs {
-		id := fmt.Sprintf("%q", []any{f.Code, f.Object, f.Path, f.CoveredBy, f.Message, f.Remedy})
-		if _, dup := seen[id]; !dup {
-			seen[id] = struct{}{}
-			out = append(out, f)
-		}
-	}
-	return out
+// mode returns the mode of a namespace.
+func (in *input) mode(namespace string) policy.Mode {
+	mode, _ := in.policy.ModeFor(namespace, in.labels[namespace])
+	return mode
 }
 
 // warnOfLabels says which mode labels count for nothing.

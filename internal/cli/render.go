@@ -44,7 +44,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			if err != nil {
 				return err
 			}
-			v, err := input.judge(bringing(input.policy))
+			v, err := input.judge(true)
 			if err != nil {
 				return err
 			}

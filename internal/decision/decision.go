@@ -286,7 +286,7 @@ func (d *decider) injectSelf(c mutate.RuleChange) error {
 	}
 	d.out.Edits = append(d.out.Edits, edits...)
 	for _, in := range c.Injections {
-		d.out.Changes = append(d.out.Changes, fmt.Sprintf("%s: added tls for port %d of %s", in.Place(), in.Port, c.Host))
+		d.out.Changes = append(d.out.Changes, fmt.Sprintf("%s: set tls for port %d of %s", in.Place(), in.Port, c.Host))
 	}
 	return nil
 }

@@ -157,6 +157,10 @@ func Load(data []byte) (*Policy, error) {
 	if err := yaml.UnmarshalStrict(data, p); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
+	if p.Mode == "false" {
+		// So YAML 1.1 reads off, which is what is meant.
+		p.Mode = Off
+	}
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
