@@ -83,7 +83,8 @@ type RulePlan struct {
 //   - there is none: a rule is created. For a port whose clients may speak TLS
 //     themselves, and which only gateways of known namespaces reach, in each
 //     gateway's namespace and private to it; otherwise in the ServiceEntry's
-//     namespace for all who see the ServiceEntry.
+//     namespace for all who see the ServiceEntry. Where that would override a
+//     user's rule that only some clients see, in the root namespace.
 func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	plan := RulePlan{Host: host}
 	var managed, users []*networkingv1.DestinationRule
@@ -101,9 +102,11 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	always := pol.Originate == policy.Always
 	plan.Needs = bare.Needs(host, always)
 
-	d := drafts{host: host, needs: plan.Needs, pol: pol}
+	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol}
+	lacks := false
 	for _, n := range plan.Needs {
-		if !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil {
+		if lacking := !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil; lacking {
+			lacks = true
 			d.add(n)
 		}
 	}
@@ -128,7 +131,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 		}
 	}
 	// Trust the model of Istio, not the plan: judge the world that it leads to.
-	if len(plan.Desired) > 0 {
+	if lacks {
 		for _, n := range bare.WithRules(host, after).Needs(host, always) {
 			if !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil {
 				plan.Unmet = append(plan.Unmet, n)
@@ -142,6 +145,8 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 type drafts struct {
 	host  string
 	needs []mesh.Need
+	users []*networkingv1.DestinationRule // those for exactly the host
+	root  string
 	pol   *policy.Policy
 	list  []*draft
 }
@@ -163,18 +168,72 @@ func (d *drafts) add(n mesh.Need) {
 		d.inject(d.draftFor(Inject, target), n)
 	case n.Rule != nil:
 		from := n.Rule.Members[0]
-		d.inject(d.draftFor(Create, d.frame(from.Namespace, from.Spec.GetExportTo(), n.Rule, nil)), n)
+		d.create(d.frame(from.Namespace, from.Spec.GetExportTo(), n.Rule, nil), n)
 	case n.Hidden != nil:
 		// Private by name: with "." Istio would merge it into a rule with a
 		// workloadSelector, which counts as private by ".".
 		ns := n.Hidden.Namespace()
-		d.inject(d.draftFor(Create, d.frame(ns, []string{ns}, nil, n.Service)), n)
+		d.create(d.frame(ns, []string{ns}, nil, n.Service), n)
 	case n.Port.SpeaksTLS() && d.onlyKnownGateways(n.Port.GetNumber()):
-		d.inject(d.draftFor(Create, d.frame(n.Client.Namespace, []string{private}, nil, n.Service)), n)
+		d.create(d.frame(n.Client.Namespace, []string{private}, nil, n.Service), n)
 	default:
 		entry := n.Service.Entries[0]
-		d.inject(d.draftFor(Create, d.frame(entry.Namespace, entry.Spec.GetExportTo(), nil, n.Service)), n)
+		if frame := d.frame(entry.Namespace, entry.Spec.GetExportTo(), nil, n.Service); !d.overrides(frame) {
+			d.create(frame, n)
+			return
+		}
+		to := slices.Clone(entry.Spec.GetExportTo())
+		for i := range to {
+			if to[i] == private {
+				to[i] = entry.Namespace
+			}
+		}
+		d.create(d.frame(d.root, to, nil, n.Service), n)
 	}
+}
+
+// create drafts a rule, unless it would do harm: the need then stays unmet.
+func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) {
+	if !d.overrides(rule) {
+		d.inject(d.draftFor(Create, rule), n)
+	}
+}
+
+// overrides reports whether some client would see both rule and a user's rule for
+// the host. Istio keeps rules of one namespace apart that differ in exportTo, and
+// of those that a client sees the last counts, which is the new one.
+func (d *drafts) overrides(rule *networkingv1.DestinationRule) bool {
+	return slices.ContainsFunc(d.users, func(user *networkingv1.DestinationRule) bool {
+		if user.Namespace != rule.Namespace || (user.Spec.GetWorkloadSelector() != nil) != (rule.Spec.GetWorkloadSelector() != nil) {
+			return false
+		}
+		if rule.Namespace == d.root && isPrivate(user) != isPrivate(rule) {
+			// The root namespace looks at what is private to it first, and at that alone.
+			return false
+		}
+		mine, theirs := audience(rule), audience(user)
+		if slices.Contains(mine, public) {
+			return len(theirs) > 0
+		}
+		return slices.ContainsFunc(theirs, func(ns string) bool { return ns == public || slices.Contains(mine, ns) })
+	})
+}
+
+// audience returns the namespaces that see a rule, or public among them.
+func audience(dr *networkingv1.DestinationRule) []string {
+	if dr.Spec.GetWorkloadSelector() != nil {
+		return []string{dr.Namespace}
+	}
+	to := slices.Clone(dr.Spec.GetExportTo())
+	if len(to) == 0 {
+		return []string{public}
+	}
+	for i := range to {
+		if to[i] == private {
+			to[i] = dr.Namespace
+		}
+	}
+	return slices.DeleteFunc(to, func(ns string) bool { return ns == "~" })
 }
 
 // draftFor returns the draft of rule. Where several needs ask for one rule, for

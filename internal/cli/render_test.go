@@ -49,7 +49,9 @@ func TestRenderIsIdempotent(t *testing.T) {
 			rendered++
 			second := run(first.out, append([]string{"render", "-o", format, "-f", "-"}, args...)...)
 			assert.Equal(t, first.out, second.out, file)
-			assert.NotContains(t, run(first.out, append([]string{"check", "-f", "-"}, args...)...).out, "would add", file)
+			if !strings.Contains(file, "mode-warn") { // There nothing is added, and check says what would be.
+				assert.NotContains(t, run(first.out, append([]string{"check", "-f", "-"}, args...)...).out, "would add", file)
+			}
 
 			other := map[string]string{"yaml": "json", "json": "yaml"}[format]
 			crossed := run(first.out, append([]string{"render", "-o", other, "-f", "-"}, args...)...)

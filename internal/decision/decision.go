@@ -270,8 +270,8 @@ func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, boo
 				d.out.Rules = append(d.out.Rules, c)
 			}
 		}
-		d.find(tlsMissing(narrow(plan.Unmet, concerns), "no rule that could be added would be in force, because of the rules that exist for the host.",
-			fmt.Sprintf("Set tls mode SIMPLE and sni: %s in the DestinationRule that `egress-tls explain %s` names.", host, host))...)
+		d.find(tlsMissing(narrow(plan.Unmet, concerns), "none can be added that would be in force and override none of those that exist for the host.",
+			"Export one of the host's DestinationRules that has tls to the proxies of this route (exportTo), or give them one in their own namespace.")...)
 		if d.policy.DestinationRules == policy.CreateRules {
 			d.find(doubleTLS(d.world, plan, concerns)...)
 		}

@@ -1,0 +1,209 @@
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/decision"
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
+)
+
+// Compute decides every object of the request in the mesh with the whole request,
+// and returns what comes of it, and the objects that are there afterwards.
+func (s *Scenario) Compute() (Want, []Object, error) {
+	got := Want{Title: s.Want.Title}
+	objects := append(cloned(s.Mesh), cloned(s.Request)...)
+	request := objects[len(s.Mesh):]
+	world := World(objects, s.Policy)
+
+	var changes []mutate.RuleChange
+	var decided []decision.Decided
+	for i := range request {
+		o := &request[i]
+		mode := s.mode(o.Typed.GetNamespace())
+		if !o.Decided() || mode == policy.Off {
+			continue
+		}
+		out, err := decision.Decide(world, s.Policy, o.Typed, o.Raw)
+		if err != nil {
+			return got, nil, fmt.Errorf("failed to decide %s: %w", mesh.ObjectOf(o.Typed), err)
+		}
+		out = out.Permit(o.Typed, s.mode)
+		if mode != policy.Enforce {
+			for i := range out.Findings {
+				out.Findings[i].Severity = finding.Warning
+			}
+			out.Edits, out.Changes, out.Rules = nil, nil, nil
+		}
+		decided = append(decided, decision.Decided{Object: o.Typed, Outcome: out})
+		got.Refused = got.Refused || finding.HasErrors(out.Findings)
+		got.Changes = append(got.Changes, out.Changes...)
+		for _, c := range out.Rules {
+			// What the request holds itself is decided by itself.
+			if !holds(s.Request, c.Rule) {
+				changes = append(changes, c)
+			}
+		}
+		if _, err := mutate.Patch(o.Raw, out.Edits); err != nil {
+			return got, nil, fmt.Errorf("failed to edit %s: %w", mesh.ObjectOf(o.Typed), err)
+		}
+	}
+	for _, f := range decision.Union(decided) {
+		got.Findings = append(got.Findings, Finding{
+			Code: f.Code, Severity: f.Severity, Path: f.Path, CoveredBy: f.CoveredBy, Message: f.Message, Remedy: f.Remedy,
+			Object: FindingObject{Kind: f.Object.Kind, Namespace: f.Object.Namespace, Name: f.Object.Name},
+		})
+	}
+	if got.Refused {
+		got.Changes = nil
+		return got, nil, nil
+	}
+	for i := range request {
+		if err := request[i].retype(); err != nil {
+			return got, nil, err
+		}
+		got.Stored = append(got.Stored, request[i].Raw)
+	}
+	objects, rules, err := carryOut(objects, changes, s.Policy)
+	if err != nil {
+		return got, nil, err
+	}
+	got.Rules = rules
+	return got, objects, nil
+}
+
+// mode is that of a namespace: the label of its Namespace object, else the policy's.
+func (s *Scenario) mode(namespace string) policy.Mode {
+	label := ""
+	for _, o := range slices.Concat(s.Mesh, s.Request) {
+		if ns, ok := o.Typed.(*corev1.Namespace); ok && ns.Name == namespace {
+			label = ns.Labels[policy.ModeLabel]
+		}
+	}
+	mode, _ := s.Policy.ModeFor(namespace, label)
+	return mode
+}
+
+func holds(objects []Object, rule *networkingv1.DestinationRule) bool {
+	return slices.ContainsFunc(objects, func(o Object) bool {
+		_, ok := o.Typed.(*networkingv1.DestinationRule)
+		return ok && o.Typed.GetNamespace() == rule.Namespace && o.Typed.GetName() == rule.Name
+	})
+}
+
+// World is the world that objects make under pol.
+func World(objects []Object, pol *policy.Policy) *mesh.World {
+	var in mesh.Objects
+	for _, o := range objects {
+		switch o := o.Typed.(type) {
+		case *networkingv1.ServiceEntry:
+			in.ServiceEntries = append(in.ServiceEntries, o)
+		case *networkingv1.VirtualService:
+			in.VirtualServices = append(in.VirtualServices, o)
+		case *networkingv1.DestinationRule:
+			in.DestinationRules = append(in.DestinationRules, o)
+		case *networkingv1.Gateway:
+			in.Gateways = append(in.Gateways, o)
+		case *corev1.Service:
+			in.Services = append(in.Services, o)
+		}
+	}
+	return mesh.NewWorld(in, mesh.Options{
+		RootNamespace:     pol.RootNamespace,
+		GatewayNamespaces: pol.GatewayNamespaces,
+		ExemptHosts:       pol.Exemptions.Hosts,
+	})
+}
+
+// carryOut writes the rule changes of all objects, each once, and returns all
+// objects and the rules as they are then.
+func carryOut(objects []Object, changes []mutate.RuleChange, pol *policy.Policy) ([]Object, []map[string]any, error) {
+	var rules []map[string]any
+	done := map[string]bool{}
+	for _, c := range changes {
+		name := c.Rule.Namespace + "/" + c.Rule.Name + " " + c.Host
+		if done[name] {
+			continue
+		}
+		done[name] = true
+		at := slices.IndexFunc(objects, func(o Object) bool { return holds([]Object{o}, c.Rule) })
+		var o Object
+		switch {
+		case c.Action == mutate.Inject && at < 0:
+			return nil, nil, fmt.Errorf("%s is injected into, and there is none", name)
+		case c.Action == mutate.Inject:
+			o = objects[at]
+			edits, err := mutate.InjectEdits(o.Raw, c.Injections, pol.TLS)
+			if err != nil {
+				return nil, nil, err
+			}
+			if _, err := mutate.Patch(o.Raw, edits); err != nil {
+				return nil, nil, err
+			}
+		default:
+			tree, err := mutate.MarshalRule(c.Rule)
+			if err != nil {
+				return nil, nil, err
+			}
+			o.Raw = tree
+		}
+		if err := o.retype(); err != nil {
+			return nil, nil, err
+		}
+		if at >= 0 {
+			objects[at] = o
+		} else {
+			objects = append(objects, o)
+		}
+		rules = append(rules, Shown(o.Raw))
+	}
+	return objects, rules, nil
+}
+
+// Shown is what want.yaml shows of a rule: all but the metadata that the API
+// server sets, and status.
+func Shown(raw map[string]any) map[string]any {
+	out := maps.Clone(raw)
+	delete(out, "status")
+	meta, _ := raw["metadata"].(map[string]any)
+	shown := map[string]any{}
+	for _, k := range []string{"name", "namespace", "labels", "annotations"} {
+		if v, ok := meta[k]; ok {
+			shown[k] = v
+		}
+	}
+	out["metadata"] = shown
+	return out
+}
+
+func cloned(in []Object) []Object {
+	out := make([]Object, len(in))
+	for i, o := range in {
+		out[i] = Object{Raw: clone(o.Raw), Typed: o.Typed}
+		// Raw comes from JSON and was decoded before.
+		if err := out[i].retype(); err != nil {
+			panic(err)
+		}
+	}
+	return out
+}
+
+func clone(tree map[string]any) map[string]any {
+	raw, err := json.Marshal(tree)
+	if err != nil {
+		panic(err)
+	}
+	var out map[string]any
+	if err := json.Unmarshal(raw, &out); err != nil {
+		panic(err)
+	}
+	return out
+}
