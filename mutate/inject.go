@@ -30,6 +30,10 @@ type Injection struct {
 	// Entry is the existing portLevelSettings entry that gets tls, -1: a new
 	// entry is appended.
 	Entry int
+	// NamesListed says that the ServiceEntry lists the subjectAltNames that the
+	// server's certificate is verified against; Istio takes them where the rule has
+	// none.
+	NamesListed bool
 }
 
 // marker is the Injection's word in InjectedAnnotation.
@@ -88,7 +92,7 @@ func InjectEdits(tree map[string]any, injections []Injection, tls policy.TLS) ([
 		} else {
 			entry := map[string]any{
 				"port": map[string]any{"number": float64(in.Port)},
-				"tls":  SimpleTLS(in.Host, tls),
+				"tls":  simpleTLS(in, tls),
 			}
 			for _, k := range inheritable {
 				if v := level[k]; v != nil {
@@ -127,19 +131,21 @@ func upperTLS(tree, level map[string]any, in Injection, tls policy.TLS) any {
 			return v
 		}
 	}
-	return SimpleTLS(in.Host, tls)
+	return simpleTLS(in, tls)
 }
 
-// SimpleTLS returns the tls that is written for host: SIMPLE with the SNI, since
-// Istio's automatic one has failed with a rewritten Host (istio #50126), and the
-// policy's defaults.
-func SimpleTLS(host string, tls policy.TLS) map[string]any {
-	out := map[string]any{"mode": networking.ClientTLSSettings_SIMPLE.String(), "sni": host}
+// simpleTLS returns the tls that is written: SIMPLE with the SNI, since Istio's
+// automatic one has failed with a rewritten Host (istio #50126); with the host as
+// the name to verify, since Istio verifies one by itself only where it sets the SNI
+// (setAutoSniAndAutoSanValidation), and without it any certificate of a trusted
+// authority would do; and the policy's settings.
+func simpleTLS(in Injection, tls policy.TLS) map[string]any {
+	out := map[string]any{"mode": networking.ClientTLSSettings_SIMPLE.String(), "sni": in.Host}
 	if tls.CACertificates != "" {
 		out["caCertificates"] = tls.CACertificates
 	}
-	if tls.SubjectAltNames == policy.SANsHost {
-		out["subjectAltNames"] = []any{host}
+	if tls.SubjectAltNames == policy.SANsHost && !in.NamesListed {
+		out["subjectAltNames"] = []any{in.Host}
 	}
 	return out
 }

@@ -322,6 +322,19 @@ func (dr *draft) fit() {
 	dr.injections = fitting
 }
 
+// listNames notes on the injections whether each client that needs them sees a
+// ServiceEntry which lists the names to verify.
+func (dr *draft) listNames() {
+	listed := !slices.ContainsFunc(dr.needs, func(n mesh.Need) bool {
+		return !slices.ContainsFunc(n.Service.Entries, func(se *networkingv1.ServiceEntry) bool {
+			return len(se.Spec.GetSubjectAltNames()) > 0
+		})
+	})
+	for i := range dr.injections {
+		dr.injections[i].NamesListed = listed
+	}
+}
+
 // onlyKnownGateways reports whether every client that needs TLS on the port is a
 // gateway of a known namespace.
 func (d *drafts) onlyKnownGateways(port uint32) bool {
@@ -375,6 +388,7 @@ func (d *drafts) changes() ([]RuleChange, error) {
 		if dr.action == Create {
 			dr.fit()
 		}
+		dr.listNames()
 		slices.SortFunc(dr.injections, func(a, b Injection) int {
 			return cmp.Or(cmp.Compare(a.Subset, b.Subset), cmp.Compare(a.Port, b.Port))
 		})

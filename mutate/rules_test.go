@@ -69,7 +69,7 @@ var managed = mesh.RuleName(host, nil)
 
 func TestRulesPlan(t *testing.T) {
 	name := func(ns string) string { return ns + "/" + managed }
-	const good = "{host: api.vendor.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE, sni: api.vendor.com}}]}}"
+	const good = "{host: api.vendor.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE, sni: api.vendor.com, subjectAltNames: [api.vendor.com]}}]}}"
 	for _, c := range []struct {
 		name                    string
 		objects                 []string
@@ -177,7 +177,7 @@ func TestRulesCarryThePolicyOfAWildcard(t *testing.T) {
 				"portLevelSettings": []any{map[string]any{
 					"port":           map[string]any{"number": 443.0},
 					"connectionPool": map[string]any{"tcp": map[string]any{"maxConnections": 3.0}},
-					"tls":            map[string]any{"mode": "SIMPLE", "sni": host},
+					"tls":            map[string]any{"mode": "SIMPLE", "sni": host, "subjectAltNames": []any{host}},
 				}},
 			},
 		},

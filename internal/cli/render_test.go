@@ -166,6 +166,8 @@ spec:
       tls:
         mode: SIMPLE
         sni: edition.cnn.com
+        subjectAltNames:
+        - edition.cnn.com
 `, rule)
 	}
 }
@@ -186,7 +188,7 @@ func TestRenderInjectsForOthers(t *testing.T) {
 // A managed rule of the input that is out of line is restored in its place.
 func TestRenderRestoresManagedRule(t *testing.T) {
 	want := read(t, "testdata/sidecar.render.yaml")
-	edited := strings.Replace(want, "        mode: SIMPLE\n        sni: edition.cnn.com\n", "        mode: SIMPLE\n", 1)
+	edited := strings.Replace(want, "        mode: SIMPLE\n        sni: edition.cnn.com\n        subjectAltNames:\n        - edition.cnn.com\n", "        mode: SIMPLE\n", 1)
 	require.NotEqual(t, want, edited)
 	got := run(edited, "render", "-f", "-")
 	assert.Equal(t, OK, got.code)

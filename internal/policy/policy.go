@@ -139,7 +139,7 @@ func Default() *Policy {
 		Originate:        WhenRouted,
 		DestinationRules: CreateRules,
 		Headers:          InjectHeaders,
-		TLS:              TLS{SubjectAltNames: SANsNone},
+		TLS:              TLS{SubjectAltNames: SANsHost},
 		RouteOrder:       DenyOrder,
 	}
 }

@@ -25,7 +25,7 @@ func TestLoadFillsDefaults(t *testing.T) {
 		Originate:        "WhenRouted",
 		DestinationRules: "Create",
 		Headers:          "Inject",
-		TLS:              policy.TLS{SubjectAltNames: "None"},
+		TLS:              policy.TLS{SubjectAltNames: "Host"},
 		RouteOrder:       "Deny",
 	}, got)
 }
