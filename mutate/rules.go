@@ -50,8 +50,11 @@ func (c RuleChange) String() string {
 	for i, p := range c.Ports {
 		ports[i] = strconv.FormatUint(uint64(p), 10)
 	}
-	return fmt.Sprintf("DestinationRule %s/%s with TLS to %s on port %s",
-		c.Rule.Namespace, c.Rule.Name, c.Host, strings.Join(ports, ", "))
+	tls := fmt.Sprintf("TLS to %s on port %s", c.Host, strings.Join(ports, ", "))
+	if c.Action == Inject {
+		return fmt.Sprintf("%s in DestinationRule %s/%s", tls, c.Rule.Namespace, c.Rule.Name)
+	}
+	return fmt.Sprintf("DestinationRule %s/%s with %s", c.Rule.Namespace, c.Rule.Name, tls)
 }
 
 // RulePlan is what the DestinationRules of one host come to.

@@ -107,8 +107,8 @@ func TestRulesPlan(t *testing.T) {
 		},
 		{
 			name: "a user's rule without TLS takes its place, and gets it", objects: []string{entryHTTP, "DestinationRule " + name("egress") + " " + good, "DestinationRule egress/user {host: api.vendor.com}"},
-			desired: []string{"inject DestinationRule egress/user with TLS to api.vendor.com on port 443 exportTo []"},
-			changes: []string{"inject DestinationRule egress/user with TLS to api.vendor.com on port 443 exportTo []"},
+			desired: []string{"inject TLS to api.vendor.com on port 443 in DestinationRule egress/user exportTo []"},
+			changes: []string{"inject TLS to api.vendor.com on port 443 in DestinationRule egress/user exportTo []"},
 			stale:   []string{name("egress")},
 		},
 		{
@@ -132,8 +132,8 @@ func TestRulesPlan(t *testing.T) {
 			name: "two members of one merged rule: the one whose policy decides", objects: []string{
 				entryHTTP, "DestinationRule egress/a {host: api.vendor.com, subsets: [{name: v1}]}", "DestinationRule egress/b {host: api.vendor.com, trafficPolicy: {loadBalancer: {simple: RANDOM}}}",
 			},
-			desired: []string{"inject DestinationRule egress/b with TLS to api.vendor.com on port 443 exportTo []"},
-			changes: []string{"inject DestinationRule egress/b with TLS to api.vendor.com on port 443 exportTo []"},
+			desired: []string{"inject TLS to api.vendor.com on port 443 in DestinationRule egress/b exportTo []"},
+			changes: []string{"inject TLS to api.vendor.com on port 443 in DestinationRule egress/b exportTo []"},
 		},
 		{
 			name: "a wildcard rule of the same namespace for some clients, none for others: one exact rule for all carries its policy",

@@ -156,9 +156,6 @@ spec:
     the mesh in clear.
     Set mode: SIMPLE and sni: edition.cnn.com there, or remove that tls and it is added.
 
-stdin:1: VirtualService default/rewrite-port-for-edition-cnn-com
-    would add: spec.http[0]: set request headers Host: edition.cnn.com, X-Forwarded-Proto: https
-
 1 error, 0 warnings in 1 object.
 `, got.out)
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
-	"github.com/egress-tls/egress-tls-webhook/mutate"
 )
 
 // writeCheckText prints one paragraph a finding, then one for each object that
@@ -51,9 +50,12 @@ func additions(v verdict) []addition {
 	var out []addition
 	said := map[string]struct{}{}
 	for _, j := range v.judgements {
+		if finding.HasErrors(j.outcome.Findings) {
+			continue // It is refused, and nothing is added.
+		}
 		lines := append([]string(nil), j.outcome.Changes...)
 		for _, c := range j.outcome.Rules {
-			text := ruleText(c)
+			text := c.String()
 			if _, dup := said[text]; !dup {
 				said[text] = struct{}{}
 				lines = append(lines, text)
@@ -64,13 +66,6 @@ func additions(v verdict) []addition {
 		}
 	}
 	return out
-}
-
-func ruleText(c mutate.RuleChange) string {
-	if c.Action == mutate.Inject {
-		return fmt.Sprintf("tls for %s to the existing DestinationRule %s/%s", c.Host, c.Rule.Namespace, c.Rule.Name)
-	}
-	return c.String()
 }
 
 func count(n int, what string) string {

@@ -10,6 +10,7 @@ package decision
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -116,30 +117,40 @@ func (d *decider) headers(vs *networkingv1.VirtualService) {
 	}
 	edits, findings := mutate.Headers(d.world, vs)
 	d.find(findings...)
-	for start := 0; start < len(edits); {
-		end := start + 1
-		for end < len(edits) && edits[end].Place() == edits[start].Place() {
-			end++
-		}
-		place, group := edits[start].Place(), edits[start:end]
+	for group := range byPlace(edits) {
 		if d.policy.Headers == policy.RequireHeaders {
-			d.find(headersMissing(vs, place, group))
-		} else {
-			for _, e := range group {
-				d.out.Edits = append(d.out.Edits, e.Edit)
-			}
-			d.out.Changes = append(d.out.Changes, fmt.Sprintf("%s: set request headers %s", place, headerText(group)))
+			d.find(headersMissing(vs, group))
+			continue
 		}
-		start = end
+		for _, e := range group {
+			d.out.Edits = append(d.out.Edits, e.Edit)
+		}
+		d.out.Changes = append(d.out.Changes, fmt.Sprintf("%s: set request headers %s", group[0].Place(), headerText(group)))
 	}
 }
 
-func headersMissing(vs *networkingv1.VirtualService, place string, edits []mutate.HeaderEdit) finding.Finding {
+// byPlace yields the runs of edits of one place.
+func byPlace(edits []mutate.HeaderEdit) iter.Seq[[]mutate.HeaderEdit] {
+	return func(yield func([]mutate.HeaderEdit) bool) {
+		for start := 0; start < len(edits); {
+			end := start + 1
+			for end < len(edits) && edits[end].Place() == edits[start].Place() {
+				end++
+			}
+			if !yield(edits[start:end]) {
+				return
+			}
+			start = end
+		}
+	}
+}
+
+func headersMissing(vs *networkingv1.VirtualService, edits []mutate.HeaderEdit) finding.Finding {
 	return finding.Finding{
 		Code:     finding.HeadersMissing,
 		Severity: finding.Error,
 		Object:   mesh.ObjectOf(vs),
-		Path:     place,
+		Path:     edits[0].Place(),
 		Message:  fmt.Sprintf("the route leads to a TLS target without request headers %s; the external server may not recognise the request.", headerText(edits)),
 		Remedy:   "Add them under headers.request.set, or let `egress-tls render -f FILE` do it.",
 		Subject:  "headers " + headerText(edits),
@@ -192,10 +203,11 @@ func (d *decider) serviceEntry(se *networkingv1.ServiceEntry) error {
 			break
 		}
 		for _, vs := range d.world.RoutesTo(host) {
-			if edits, _ := mutate.Headers(d.world, vs); len(edits) > 0 {
-				f := headersMissing(vs, edits[0].Place(), edits)
+			edits, _ := mutate.Headers(d.world, vs)
+			for group := range byPlace(edits) {
+				f := headersMissing(vs, group)
 				f.Severity = finding.Warning
-				f.Remedy = "Apply the VirtualService again and they are added."
+				f.Remedy = "Write the VirtualService again, for example with `kubectl replace -f FILE`, and they are added."
 				d.find(f)
 			}
 		}
