@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	sigsjson "sigs.k8s.io/json"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/decision"
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
@@ -49,6 +50,8 @@ const (
 type request struct {
 	admission.Request
 	object metav1.Object
+	// old is what an update replaces, nil if there is none or it cannot be read.
+	old    metav1.Object
 	raw    map[string]any
 	mode   policy.Mode
 	dryRun bool
@@ -97,7 +100,7 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 		if err != nil {
 			return errored(err)
 		}
-		ans := answer{verdict: verdictAllowed, findings: findings, changes: out.Changes}
+		ans := answer{verdict: verdictAllowed, findings: findings}
 		if r.mode != policy.Enforce {
 			for i := range findings {
 				findings[i].Severity = finding.Warning
@@ -119,23 +122,19 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 		if finding.HasErrors(ans.findings) {
 			return refuse(r, ans)
 		}
-		switch {
-		case len(out.Rules) == 0:
-		case r.dryRun:
-			for _, c := range out.Rules {
-				ans.warnings = append(ans.warnings, fmt.Sprintf("would %s %s", c.Action, c))
-			}
-		default:
+		if len(out.Rules) > 0 {
 			written, findings, err := a.ensure(ctx, r, out)
 			if err != nil {
 				return errored(fmt.Errorf("%s needs a DestinationRule that cannot be written, so its requests would leave in clear: %w",
 					mesh.ObjectOf(r.object), err))
 			}
 			for _, c := range written {
-				ans.warnings = append(ans.warnings, fmt.Sprintf("%s %s", past(c.Action), c))
+				ans.warnings = append(ans.warnings, fmt.Sprintf("%s %s", did(c.Action, r.dryRun), c))
 			}
 			ans.findings = slices.Concat(findings, late)
-			ans.rules = len(written)
+			if !r.dryRun {
+				ans.rules = len(written)
+			}
 			if finding.HasErrors(findings) {
 				return refuse(r, ans)
 			}
@@ -146,9 +145,13 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 	})
 }
 
-func past(a mutate.Action) string {
-	if a == mutate.Inject {
-		return "injected TLS into"
+// did says what was done, or in a dry run would be.
+func did(a mutate.Action, dryRun bool) string {
+	switch {
+	case dryRun:
+		return "would " + string(a)
+	case a == mutate.Inject:
+		return "injected"
 	}
 	return "created"
 }
@@ -170,10 +173,15 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 		resp, ans = admission.Allowed(""), answer{verdict: verdictIgnored}
 	default:
 		resp, ans = handle(ctx, r)
-		for _, n := range r.notes {
-			resp.Warnings = append([]string{n}, resp.Warnings...)
+	}
+	if ans.verdict == verdictError && (r.mode == policy.Warn || r.mode == policy.Audit) {
+		// Neither mode refuses, whatever fails.
+		resp = admission.Allowed("")
+		if r.mode == policy.Warn {
+			resp.Warnings = []string{ans.reason}
 		}
 	}
+	resp.Warnings = slices.Concat(r.notes, resp.Warnings)
 	resp.Warnings = bounded(resp.Warnings)
 	resp.AuditAnnotations = ans.annotations(r.mode)
 	took := time.Since(start)
@@ -190,9 +198,12 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 }
 
 // read decodes the request. The result's object is nil when there is nothing to
-// decide about it: another operation, or an exempt user.
+// decide about it: another operation, an exempt user, or an object under deletion.
 func (a *Admitter) read(ctx context.Context, ph phase, req admission.Request) (*request, error) {
 	r := &request{Request: req, dryRun: req.DryRun != nil && *req.DryRun, mode: policy.Off}
+	if req.UID == "" {
+		return r, statusError{http.StatusBadRequest, "the AdmissionReview holds no request with a uid"}
+	}
 	if !a.synced() {
 		return r, statusError{http.StatusServiceUnavailable, "the webhook has not yet seen the whole mesh; try again in a moment"}
 	}
@@ -221,7 +232,20 @@ func (a *Admitter) read(ctx context.Context, ph phase, req admission.Request) (*
 			r.object = nil
 			return r, nil
 		}
+		if _, oldErr := decode(req, req.OldObject.Raw); req.Operation == admissionv1.Update && oldErr != nil {
+			r.notes = append(r.notes, err.Error())
+			return r, nil //nolint:nilerr // it was so before
+		}
 		return r, statusError{http.StatusUnprocessableEntity, err.Error()}
+	}
+	if r.object.GetDeletionTimestamp() != nil {
+		r.object = nil // On its way out; nothing may keep it.
+		return r, nil
+	}
+	if req.Operation == admissionv1.Update {
+		if r.old, err = decode(req, req.OldObject.Raw); err != nil {
+			r.old = nil // What cannot be read had no findings.
+		}
 	}
 	return r, nil
 }
@@ -246,7 +270,8 @@ func decode(req admission.Request, raw []byte) (metav1.Object, error) {
 	if len(raw) == 0 {
 		return nil, fmt.Errorf("%s: the request holds no object", where)
 	}
-	if err := json.Unmarshal(raw, o); err != nil {
+	// As the API server reads it: "Spec" is not "spec".
+	if err := sigsjson.UnmarshalCaseSensitivePreserveInts(raw, o); err != nil {
 		return nil, fmt.Errorf("%s cannot be read, so it cannot be checked for plaintext: %w", where, err)
 	}
 	if o.GetNamespace() == "" {
@@ -277,31 +302,35 @@ func (a *Admitter) decide(ctx context.Context, r *request, freshRules map[string
 	if _, ok := r.object.(*networkingv1.DestinationRule); ok {
 		raw = r.tree()
 	}
-	out, err := decision.Decide(w, a.policy, r.object, raw)
+	out, err := decision.DecideUpdate(w, a.policy, r.old, r.object, raw)
 	if err != nil {
 		return out, fmt.Errorf("failed to decide about %s: %w", mesh.ObjectOf(r.object), err)
 	}
-	return out, nil
+	modes := map[string]policy.Mode{}
+	for _, ns := range out.RuleNamespaces() {
+		labels, err := a.view.namespaceLabels(ctx, ns)
+		if err != nil {
+			return out, fmt.Errorf("failed to read the mode of namespace %s: %w", ns, err)
+		}
+		modes[ns], _ = a.policy.ModeFor(ns, labels[policy.ModeLabel])
+	}
+	return out.Permit(r.object, func(ns string) policy.Mode { return modes[ns] }), nil
 }
 
 // ratchet lowers the errors that the stored object has already, and all errors
 // of an update that does not touch the spec.
 func (a *Admitter) ratchet(ctx context.Context, r *request, out decision.Outcome) ([]finding.Finding, error) {
-	if r.Operation != admissionv1.Update || !finding.HasErrors(out.Findings) {
+	if r.old == nil || !finding.HasErrors(out.Findings) {
 		return out.Findings, nil
 	}
-	before, err := decode(r.Request, r.OldObject.Raw)
-	if err != nil {
-		return out.Findings, nil //nolint:nilerr // what cannot be read had no findings
-	}
-	if sameSpec(before, r.object) {
+	if sameSpec(r.old, r.object) {
 		findings := slices.Clone(out.Findings)
 		for i := range findings {
 			findings[i].Severity = finding.Warning
 		}
 		return findings, nil
 	}
-	old := &request{Request: r.Request, object: before, mode: r.mode}
+	old := &request{Request: r.Request, object: r.old, mode: r.mode}
 	old.Object = r.OldObject
 	was, err := a.decide(ctx, old, nil)
 	if err != nil {

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,8 +35,11 @@ const maxAttempts = 5
 // that a user or another replica has just stored, and again whenever a write
 // meets another writer.
 //
-// The findings are those of the last decision, and what may not be written because
-// of the mode of its namespace. On an error the object must be refused.
+// The findings are those of the last decision. On an error the object must be
+// refused. What the stored object lacks as well refuses no update of it: that would
+// forbid to label it, or to take its finalizers away.
+//
+// A dry run decides and checks all the same, and writes nothing.
 func (a *Admitter) ensure(ctx context.Context, r *request, out decision.Outcome) ([]mutate.RuleChange, []finding.Finding, error) {
 	var written []mutate.RuleChange
 	fresh := map[string]struct{}{}
@@ -61,23 +65,28 @@ func (a *Admitter) ensure(ctx context.Context, r *request, out decision.Outcome)
 			return written, findings, err
 		}
 		for _, c := range out.Rules {
-			f, allowed, merr := a.mayWrite(ctx, r, c)
-			if merr != nil {
-				return written, nil, merr
-			}
-			if !allowed {
-				findings = append(findings, f...)
-				continue
-			}
 			if r.Operation == admissionv1.Create {
 				c.Rule = withoutOwner(c.Rule, r.object)
 			}
-			if werr := a.rules.write(ctx, c, a.policy.TLS); werr != nil {
-				err = werr
-				break
+			changed, werr := a.rules.write(ctx, c, a.policy.TLS, r.dryRun)
+			switch {
+			case werr == nil && !changed:
+			case werr == nil:
+				written = append(written, c)
+				if !r.dryRun {
+					a.metrics.wrote(c)
+				}
+			case (attempt == maxAttempts || !isRace(werr)) && a.neededBefore(ctx, r, c, fresh):
+				findings = append(findings, finding.Finding{
+					Code:     finding.TLSMissing,
+					Severity: finding.Warning,
+					Object:   mesh.ObjectOf(r.object),
+					Message:  fmt.Sprintf("plaintext HTTP to %s leaves the mesh in clear: it needs a DestinationRule that cannot be written: %v.", c.Host, werr),
+					Subject:  c.Rule.Namespace + "/" + c.Rule.Name,
+				})
+			default:
+				err = errors.Join(err, werr)
 			}
-			a.metrics.wrote(c)
-			written = append(written, c)
 		}
 		if err == nil {
 			return written, findings, nil
@@ -86,6 +95,18 @@ func (a *Admitter) ensure(ctx context.Context, r *request, out decision.Outcome)
 			return written, findings, err
 		}
 	}
+}
+
+// neededBefore reports whether the stored object of an update needs the same change
+// of the same rule already.
+func (a *Admitter) neededBefore(ctx context.Context, r *request, c mutate.RuleChange, fresh map[string]struct{}) bool {
+	if r.old == nil {
+		return false
+	}
+	old := &request{Request: r.Request, object: r.old, mode: r.mode}
+	old.Object = r.OldObject
+	was, err := a.decide(ctx, old, fresh)
+	return err == nil && slices.ContainsFunc(was.Rules, func(o mutate.RuleChange) bool { return o.String() == c.String() })
 }
 
 // ruleNamespaces are where Istio looks for a rule on behalf of the needs of c.
@@ -98,36 +119,6 @@ func (a *Admitter) ruleNamespaces(c mutate.RuleChange) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(out))
-}
-
-// mayWrite decides whether the mode of a rule's namespace allows the write: a
-// managed rule may be created unless the mode is off, a user's rule is changed
-// only in mode enforce. What another namespace's own rule does to its own clients
-// is only warned of: it must not let one tenant block another.
-func (a *Admitter) mayWrite(ctx context.Context, r *request, c mutate.RuleChange) ([]finding.Finding, bool, error) {
-	labels, err := a.view.namespaceLabels(ctx, c.Rule.Namespace)
-	if err != nil {
-		return nil, false, fmt.Errorf("failed to read the mode of namespace %s: %w", c.Rule.Namespace, err)
-	}
-	mode, _ := a.policy.ModeFor(c.Rule.Namespace, labels[policy.ModeLabel])
-	if mode == policy.Enforce || (c.Action == mutate.Create && mode != policy.Off) {
-		return nil, true, nil
-	}
-	f := finding.Finding{
-		Code:     finding.TLSMissing,
-		Severity: finding.Warning,
-		Object:   mesh.ObjectOf(r.object),
-		Message: fmt.Sprintf("plaintext HTTP to %s would leave the mesh in clear: %s is needed, and namespace %s is in mode %s, in which it is not written.",
-			c.Host, c, c.Rule.Namespace, mode),
-		Remedy:  fmt.Sprintf("Write it yourself (`egress-tls render` prints it), or label the namespace %s=%s.", policy.ModeLabel, policy.Enforce),
-		Subject: c.Rule.Namespace + "/" + c.Rule.Name,
-	}
-	for _, n := range c.Needs {
-		if n.Client.Gateway || n.Client.Namespace == r.Namespace || n.Client.Namespace == mesh.OtherNamespaces {
-			f.Severity = finding.Error
-		}
-	}
-	return []finding.Finding{f}, false, nil
 }
 
 // withoutOwner drops an owner reference to an object that is not stored yet: the
@@ -150,80 +141,90 @@ type ruleWriter struct {
 type raceError struct{ error }
 
 func isRace(err error) bool {
-	if _, ok := err.(raceError); ok { //nolint:errorlint // never wrapped
+	if _, ok := errors.AsType[raceError](err); ok {
 		return true
 	}
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
 }
 
-func (w *ruleWriter) write(ctx context.Context, c mutate.RuleChange, tls policy.TLS) error {
+// write carries out c and reports whether that changed anything: another request
+// may have been first. In a dry run it only finds out what stands in the way.
+func (w *ruleWriter) write(ctx context.Context, c mutate.RuleChange, tls policy.TLS, dryRun bool) (changed bool, err error) {
 	if c.Action == mutate.Inject {
-		return w.inject(ctx, c, tls)
+		return w.inject(ctx, c, tls, dryRun)
 	}
-	return w.create(ctx, c)
+	return w.create(ctx, c, dryRun)
 }
 
 // create creates a managed rule, or restores it where it was edited.
-func (w *ruleWriter) create(ctx context.Context, c mutate.RuleChange) error {
+func (w *ruleWriter) create(ctx context.Context, c mutate.RuleChange, dryRun bool) (changed bool, err error) {
 	have := &networkingv1.DestinationRule{}
 	switch err := w.live.Get(ctx, client.ObjectKeyFromObject(c.Rule), have); {
 	case apierrors.IsNotFound(err):
-		if err := w.writer.Create(ctx, c.Rule.DeepCopy(), client.FieldOwner(FieldManager)); err != nil {
-			return fmt.Errorf("failed to create %s: %w", c, err)
+		if dryRun {
+			return true, nil
 		}
-		return nil
+		if err := w.writer.Create(ctx, c.Rule.DeepCopy(), client.FieldOwner(FieldManager)); err != nil {
+			return false, fmt.Errorf("failed to create %s: %w", c, err)
+		}
+		return true, nil
 	case err != nil:
-		return fmt.Errorf("failed to get %s: %w", c, err)
+		return false, fmt.Errorf("failed to get %s: %w", c, err)
 	case !mesh.IsManaged(have):
-		return fmt.Errorf("%s stands in the way: it has the name of a generated rule without the label %s=%s; rename or delete it",
+		return false, fmt.Errorf("%s stands in the way: it has the name of a generated rule without the label %s=%s; rename or delete it",
 			mesh.ObjectOf(have), mesh.ManagedByLabel, mesh.ManagedBy)
 	case proto.Equal(&have.Spec, &c.Rule.Spec):
-		return nil
+		return false, nil
+	case dryRun:
+		return true, nil
 	default:
 		c.Rule.Spec.DeepCopyInto(&have.Spec)
 		if err := w.writer.Update(ctx, have, client.FieldOwner(FieldManager)); err != nil {
-			return fmt.Errorf("failed to restore %s: %w", c, err)
+			return false, fmt.Errorf("failed to restore %s: %w", c, err)
 		}
-		return nil
+		return true, nil
 	}
 }
 
 // inject adds TLS to the rule as the API server has it, with all its fields. The
 // update carries the version that was decided on, so nobody's change is lost.
-func (w *ruleWriter) inject(ctx context.Context, c mutate.RuleChange, tls policy.TLS) error {
+func (w *ruleWriter) inject(ctx context.Context, c mutate.RuleChange, tls policy.TLS, dryRun bool) (changed bool, err error) {
 	have := &unstructured.Unstructured{}
 	have.SetGroupVersionKind(schema.FromAPIVersionAndKind(mesh.APIVersion, mesh.DestinationRuleKind))
 	if err := w.live.Get(ctx, client.ObjectKeyFromObject(c.Rule), have); err != nil {
 		if apierrors.IsNotFound(err) {
-			return raceError{fmt.Errorf("%s was deleted", c)}
+			return false, raceError{fmt.Errorf("%s was deleted", mesh.ObjectOf(c.Rule))}
 		}
-		return fmt.Errorf("failed to get %s: %w", c, err)
+		return false, fmt.Errorf("failed to get %s: %w", c, err)
 	}
 	if have.GetResourceVersion() != c.Rule.ResourceVersion {
-		return raceError{fmt.Errorf("%s was changed", c)}
+		return false, raceError{fmt.Errorf("%s was changed", mesh.ObjectOf(c.Rule))}
 	}
 	// Numbers as encoding/json reads them, which is what edits compare with.
 	tree, err := mutate.Tree(have.Object)
 	if err != nil {
-		return err
+		return false, err
 	}
 	edits, err := mutate.InjectEdits(tree, c.Injections, tls)
 	if err != nil {
-		return fmt.Errorf("failed to inject TLS into %s: %w", c, err)
+		return false, fmt.Errorf("failed to inject %s: %w", c, err)
 	}
 	if _, err := mutate.Patch(tree, edits); err != nil {
-		return fmt.Errorf("failed to inject TLS into %s: %w", c, err)
+		return false, fmt.Errorf("failed to inject %s: %w", c, err)
 	}
 	raw, err := json.Marshal(tree)
 	if err != nil {
-		return fmt.Errorf("failed to encode %s: %w", c, err)
+		return false, fmt.Errorf("failed to encode %s: %w", c, err)
 	}
 	out := &unstructured.Unstructured{}
 	if err := out.UnmarshalJSON(raw); err != nil {
-		return fmt.Errorf("failed to decode %s: %w", c, err)
+		return false, fmt.Errorf("failed to decode %s: %w", c, err)
+	}
+	if dryRun {
+		return true, nil
 	}
 	if err := w.writer.Update(ctx, out, client.FieldOwner(FieldManager)); err != nil {
-		return fmt.Errorf("failed to inject TLS into %s: %w", c, err)
+		return false, fmt.Errorf("failed to inject %s: %w", c, err)
 	}
-	return nil
+	return true, nil
 }

@@ -1,10 +1,15 @@
 package webhook
 
 import (
+	"context"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
@@ -59,3 +64,37 @@ func (m *metrics) observe(ph phase, req admission.Request, mode policy.Mode, dry
 func (m *metrics) wrote(c mutate.RuleChange) { m.rules.WithLabelValues(string(c.Action)).Inc() }
 
 func (m *metrics) readLive(reason string) { m.live.WithLabelValues(reason).Inc() }
+
+// cachedObjects counts the objects that the informers hold, when it is asked.
+type cachedObjects struct {
+	reader client.Reader
+	desc   *prometheus.Desc
+}
+
+func newCachedObjects(reader client.Reader) cachedObjects {
+	return cachedObjects{reader, prometheus.NewDesc("egress_tls_cached_objects",
+		"Objects in the informers' cache, by kind.", []string{"kind"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (c cachedObjects) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+
+// Collect implements prometheus.Collector. A kind that has not synced is left out:
+// it is not known to be empty.
+func (c cachedObjects) Collect(ch chan<- prometheus.Metric) {
+	for kind, list := range map[string]client.ObjectList{
+		"ServiceEntry":    &networkingv1.ServiceEntryList{},
+		"VirtualService":  &networkingv1.VirtualServiceList{},
+		"DestinationRule": &networkingv1.DestinationRuleList{},
+		"Gateway":         &networkingv1.GatewayList{},
+		"Service":         &corev1.ServiceList{},
+		"Namespace":       &corev1.NamespaceList{},
+	} {
+		// A scrape waits no longer than that for an informer to sync.
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		if err := c.reader.List(ctx, list, client.UnsafeDisableDeepCopy); err == nil {
+			ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(meta.LenList(list)), kind)
+		}
+		cancel()
+	}
+}

@@ -75,6 +75,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 		}),
 	}
 	if listeners.metrics != nil {
+		ctrlmetrics.Registry.MustRegister(newCachedObjects(mgr.GetCache()))
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 		runnables = append(runnables, server("metrics", listeners.metrics, mux, log))
