@@ -63,7 +63,12 @@ unit: ## Run the tests that need no API server
 .PHONY: demo
 demo: ## Play the product on a real API server; KEEP=1 leaves it running
 	@$(install) controlplane >/dev/null
-	@cd test && KEEP=$(KEEP) go run ./demo
+	@cd test && go run ./demo $(if $(KEEP),-keep)
+
+.PHONY: generate
+generate: ## Write the transcript of the demo into README.md
+	@$(install) controlplane >/dev/null
+	@cd test && go run ./demo -update
 
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH=regexp picks some
