@@ -9,10 +9,13 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/decision"
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
@@ -46,11 +49,7 @@ func (v *view) world(ctx context.Context, o metav1.Object, freshRules map[string
 	if err := c.collect(ctx); err != nil {
 		return nil, fmt.Errorf("failed to read the mesh around %s: %w", mesh.ObjectOf(o), err)
 	}
-	return mesh.NewWorld(c.objects, mesh.Options{
-		RootNamespace:     v.policy.RootNamespace,
-		GatewayNamespaces: v.policy.GatewayNamespaces,
-		ExemptHosts:       v.policy.Exemptions.Hosts,
-	}), nil
+	return decision.World(c.objects, v.policy), nil
 }
 
 // namespaceLabels returns the labels of a namespace, read from the API server if
@@ -63,8 +62,13 @@ func (v *view) namespaceLabels(ctx context.Context, name string) (map[string]str
 	return ns.Labels, nil
 }
 
-// get reads one object from the informers, else from the API server.
+// get reads one object from the informers, else from the API server. A name that no
+// object can have, in a reference that a user wrote, is not found.
 func (v *view) get(ctx context.Context, key types.NamespacedName, o client.Object) error {
+	if len(validation.NameIsDNSSubdomain(key.Name, false)) > 0 ||
+		key.Namespace != "" && len(validation.NameIsDNSLabel(key.Namespace, false)) > 0 {
+		return apierrors.NewNotFound(schema.GroupResource{}, key.String())
+	}
 	err := v.cached.Get(ctx, key, o, &client.GetOptions{UnsafeDisableDeepCopy: new(true)})
 	if apierrors.IsNotFound(err) {
 		v.onLive("get")
@@ -400,17 +404,6 @@ func (c *collector) add(o metav1.Object) bool {
 		return false
 	}
 	c.seen[k] = struct{}{}
-	switch o := o.(type) {
-	case *networkingv1.ServiceEntry:
-		c.objects.ServiceEntries = append(c.objects.ServiceEntries, o)
-	case *networkingv1.VirtualService:
-		c.objects.VirtualServices = append(c.objects.VirtualServices, o)
-	case *networkingv1.DestinationRule:
-		c.objects.DestinationRules = append(c.objects.DestinationRules, o)
-	case *networkingv1.Gateway:
-		c.objects.Gateways = append(c.objects.Gateways, o)
-	case *corev1.Service:
-		c.objects.Services = append(c.objects.Services, o)
-	}
+	c.objects.Add(o)
 	return true
 }

@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	buildversion "github.com/egress-tls/egress-tls-webhook/internal/version"
 )
 
 func newVersion(version string) *cobra.Command {
@@ -24,15 +24,6 @@ func newVersion(version string) *cobra.Command {
 // Version describes the build: by what the linker was told, else by what the Go
 // toolchain recorded.
 func Version(version, commit string) string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		info = &debug.BuildInfo{}
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			commit = cmp.Or(commit, s.Value)
-		}
-	}
-	return fmt.Sprintf("%s (commit %s, %s, %s/%s)",
-		cmp.Or(version, info.Main.Version, "unknown"), cmp.Or(commit, "unknown"), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	version, commit = buildversion.Resolve(version, commit)
+	return fmt.Sprintf("%s (commit %s, %s, %s/%s)", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -6,9 +6,9 @@ import (
 	"io"
 	"os"
 
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/decision"
 	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
@@ -96,31 +96,13 @@ func (in *input) find(k manifest.Key) *manifest.Document {
 // world is what all objects make together.
 func (in *input) world() *mesh.World {
 	var objs mesh.Objects
-	add := func(d *manifest.Document) {
-		switch o := d.Object.(type) {
-		case *networkingv1.ServiceEntry:
-			objs.ServiceEntries = append(objs.ServiceEntries, o)
-		case *networkingv1.VirtualService:
-			objs.VirtualServices = append(objs.VirtualServices, o)
-		case *networkingv1.DestinationRule:
-			objs.DestinationRules = append(objs.DestinationRules, o)
-		case *networkingv1.Gateway:
-			objs.Gateways = append(objs.Gateways, o)
-		case *corev1.Service:
-			objs.Services = append(objs.Services, o)
-		}
-	}
 	for _, d := range in.files.Documents {
-		add(d)
+		objs.Add(d.Object)
 	}
 	for _, d := range in.background.Documents {
 		if d.Object != nil && in.files.Find(manifest.KeyOf(d.Kind, d.Object)) == nil {
-			add(d)
+			objs.Add(d.Object)
 		}
 	}
-	return mesh.NewWorld(objs, mesh.Options{
-		RootNamespace:     in.policy.RootNamespace,
-		GatewayNamespaces: in.policy.GatewayNamespaces,
-		ExemptHosts:       in.policy.Exemptions.Hosts,
-	})
+	return decision.World(objs, in.policy)
 }

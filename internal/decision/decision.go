@@ -24,6 +24,15 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/validate"
 )
 
+// World is the world that objects make under a policy.
+func World(objs mesh.Objects, pol *policy.Policy) *mesh.World {
+	return mesh.NewWorld(objs, mesh.Options{
+		RootNamespace:     pol.RootNamespace,
+		GatewayNamespaces: pol.GatewayNamespaces,
+		ExemptHosts:       pol.Exemptions.Hosts,
+	})
+}
+
 // Outcome is all that is decided about one object.
 type Outcome struct {
 	// Edits are what is added to the object itself; Changes say the same in words,

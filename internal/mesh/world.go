@@ -68,6 +68,22 @@ type Objects struct {
 	Services         []*corev1.Service
 }
 
+// Add puts o in; a kind that says nothing about the mesh is left out.
+func (objs *Objects) Add(o metav1.Object) {
+	switch o := o.(type) {
+	case *networkingv1.ServiceEntry:
+		objs.ServiceEntries = append(objs.ServiceEntries, o)
+	case *networkingv1.VirtualService:
+		objs.VirtualServices = append(objs.VirtualServices, o)
+	case *networkingv1.DestinationRule:
+		objs.DestinationRules = append(objs.DestinationRules, o)
+	case *networkingv1.Gateway:
+		objs.Gateways = append(objs.Gateways, o)
+	case *corev1.Service:
+		objs.Services = append(objs.Services, o)
+	}
+}
+
 // Options are the facts about the mesh that no object tells.
 type Options struct {
 	// RootNamespace is meshConfig.rootNamespace.

@@ -103,24 +103,9 @@ func holds(objects []Object, rule *networkingv1.DestinationRule) bool {
 func World(objects []Object, pol *policy.Policy) *mesh.World {
 	var in mesh.Objects
 	for _, o := range objects {
-		switch o := o.Typed.(type) {
-		case *networkingv1.ServiceEntry:
-			in.ServiceEntries = append(in.ServiceEntries, o)
-		case *networkingv1.VirtualService:
-			in.VirtualServices = append(in.VirtualServices, o)
-		case *networkingv1.DestinationRule:
-			in.DestinationRules = append(in.DestinationRules, o)
-		case *networkingv1.Gateway:
-			in.Gateways = append(in.Gateways, o)
-		case *corev1.Service:
-			in.Services = append(in.Services, o)
-		}
+		in.Add(o.Typed)
 	}
-	return mesh.NewWorld(in, mesh.Options{
-		RootNamespace:     pol.RootNamespace,
-		GatewayNamespaces: pol.GatewayNamespaces,
-		ExemptHosts:       pol.Exemptions.Hosts,
-	})
+	return decision.World(in, pol)
 }
 
 // carryOut writes the rule changes of all objects, each once, and returns all
