@@ -125,6 +125,6 @@ func equalJSON(a, b any) bool {
 	return errA == nil && errB == nil && string(x) == string(y)
 }
 
-func escape(step string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(step)
-}
+var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
+
+func escape(step string) string { return pointerEscaper.Replace(step) }
