@@ -108,7 +108,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol}
 	lacks := false
 	for _, n := range plan.Needs {
-		if lacking := !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil; lacking {
+		if n.Lacks() {
 			lacks = true
 			d.add(n)
 		}
@@ -136,7 +136,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	// Trust the model of Istio, not the plan: judge the world that it leads to.
 	if lacks {
 		for _, n := range bare.WithRules(host, after).Needs(host, always) {
-			if !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil {
+			if n.Lacks() {
 				plan.Unmet = append(plan.Unmet, n)
 			}
 		}
@@ -178,28 +178,22 @@ func (d *drafts) add(n mesh.Need) {
 		ns := n.Hidden.Namespace()
 		d.create(d.frame(ns, []string{ns}, nil, n.Service), n)
 	case n.Port.SpeaksTLS() && d.onlyKnownGateways(n.Port.GetNumber()):
-		d.create(d.frame(n.Client.Namespace, []string{private}, nil, n.Service), n)
+		d.create(d.frame(n.Client.Namespace, []string{mesh.ExportPrivate}, nil, n.Service), n)
 	default:
 		entry := n.Service.Entries[0]
-		if frame := d.frame(entry.Namespace, entry.Spec.GetExportTo(), nil, n.Service); !d.overrides(frame) {
-			d.create(frame, n)
-			return
+		if !d.create(d.frame(entry.Namespace, entry.Spec.GetExportTo(), nil, n.Service), n) {
+			d.create(d.frame(d.root, named(entry.Spec.GetExportTo(), entry.Namespace), nil, n.Service), n)
 		}
-		to := slices.Clone(entry.Spec.GetExportTo())
-		for i := range to {
-			if to[i] == private {
-				to[i] = entry.Namespace
-			}
-		}
-		d.create(d.frame(d.root, to, nil, n.Service), n)
 	}
 }
 
 // create drafts a rule, unless it would do harm: the need then stays unmet.
-func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) {
-	if !d.overrides(rule) {
-		d.inject(d.draftFor(Create, rule), n)
+func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
+	if d.overrides(rule) {
+		return false
 	}
+	d.inject(d.draftFor(Create, rule), n)
+	return true
 }
 
 // overrides reports whether some client would see both rule and a user's rule for
@@ -215,10 +209,10 @@ func (d *drafts) overrides(rule *networkingv1.DestinationRule) bool {
 			return false
 		}
 		mine, theirs := audience(rule), audience(user)
-		if slices.Contains(mine, public) {
+		if slices.Contains(mine, mesh.ExportPublic) {
 			return len(theirs) > 0
 		}
-		return slices.ContainsFunc(theirs, func(ns string) bool { return ns == public || slices.Contains(mine, ns) })
+		return slices.ContainsFunc(theirs, func(ns string) bool { return ns == mesh.ExportPublic || slices.Contains(mine, ns) })
 	})
 }
 
@@ -227,16 +221,21 @@ func audience(dr *networkingv1.DestinationRule) []string {
 	if dr.Spec.GetWorkloadSelector() != nil {
 		return []string{dr.Namespace}
 	}
-	to := slices.Clone(dr.Spec.GetExportTo())
-	if len(to) == 0 {
-		return []string{public}
+	if len(dr.Spec.GetExportTo()) == 0 {
+		return []string{mesh.ExportPublic}
 	}
-	for i := range to {
-		if to[i] == private {
-			to[i] = dr.Namespace
+	return slices.DeleteFunc(named(dr.Spec.GetExportTo(), dr.Namespace), func(ns string) bool { return ns == mesh.ExportNone })
+}
+
+// named returns an exportTo of namespace with the namespace's name for "private".
+func named(exportTo []string, namespace string) []string {
+	out := slices.Clone(exportTo)
+	for i := range out {
+		if out[i] == mesh.ExportPrivate {
+			out[i] = namespace
 		}
 	}
-	return slices.DeleteFunc(to, func(ns string) bool { return ns == "~" })
+	return out
 }
 
 // draftFor returns the draft of rule. Where several needs ask for one rule, for
@@ -265,18 +264,12 @@ func (d *drafts) draftFor(action Action, rule *networkingv1.DestinationRule) *dr
 	return d.list[len(d.list)-1]
 }
 
-// The exportTo values that are no namespaces.
-const (
-	private = "."
-	public  = "*"
-)
-
 // widened joins two exportTo; an empty one is public.
 func widened(a, b []string) []string {
 	switch {
-	case len(a) == 0 || slices.Contains(a, public):
+	case len(a) == 0 || slices.Contains(a, mesh.ExportPublic):
 		return a
-	case len(b) == 0 || slices.Contains(b, public):
+	case len(b) == 0 || slices.Contains(b, mesh.ExportPublic):
 		return b
 	}
 	out := append(slices.Clone(a), b...)
@@ -287,7 +280,7 @@ func widened(a, b []string) []string {
 // isPrivate reports whether only the rule's own namespace sees it.
 func isPrivate(dr *networkingv1.DestinationRule) bool {
 	to := dr.Spec.GetExportTo()
-	return dr.Spec.GetWorkloadSelector() != nil || (len(to) == 1 && (to[0] == private || to[0] == dr.Namespace))
+	return dr.Spec.GetWorkloadSelector() != nil || (len(to) == 1 && (to[0] == mesh.ExportPrivate || to[0] == dr.Namespace))
 }
 
 func (d *drafts) inject(dr *draft, n mesh.Need) {

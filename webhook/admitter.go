@@ -213,11 +213,10 @@ func (a *Admitter) read(ctx context.Context, ph phase, req admission.Request) (*
 	if req.SubResource != "" || slices.Contains(a.policy.Exemptions.Usernames, req.UserInfo.Username) {
 		return r, nil
 	}
-	labels, err := a.view.namespaceLabels(ctx, req.Namespace)
+	label, err := a.modeLabel(ctx, req.Namespace)
 	if err != nil {
-		return r, fmt.Errorf("failed to read the mode of namespace %s: %w", req.Namespace, err)
+		return r, err
 	}
-	label := labels[policy.ModeLabel]
 	mode, known := a.policy.ModeFor(req.Namespace, label)
 	if !known {
 		r.notes = append(r.notes, fmt.Sprintf("namespace %s has the label %s=%q, which is no mode; %s applies",
@@ -284,6 +283,13 @@ func schemaOf(req admission.Request) string {
 	return strings.Trim(req.Kind.Group+"/"+req.Kind.Version, "/")
 }
 
+// before is the request that would have stored what an update replaces.
+func (r *request) before() *request {
+	old := &request{Request: r.Request, object: r.old, mode: r.mode}
+	old.Object = r.OldObject
+	return old
+}
+
 // tree returns the raw object, decoded once.
 func (r *request) tree() map[string]any {
 	if r.raw == nil {
@@ -308,13 +314,22 @@ func (a *Admitter) decide(ctx context.Context, r *request, freshRules map[string
 	}
 	modes := map[string]policy.Mode{}
 	for _, ns := range out.RuleNamespaces() {
-		labels, err := a.view.namespaceLabels(ctx, ns)
+		label, err := a.modeLabel(ctx, ns)
 		if err != nil {
-			return out, fmt.Errorf("failed to read the mode of namespace %s: %w", ns, err)
+			return out, err
 		}
-		modes[ns], _ = a.policy.ModeFor(ns, labels[policy.ModeLabel])
+		modes[ns], _ = a.policy.ModeFor(ns, label)
 	}
 	return out.Permit(r.object, func(ns string) policy.Mode { return modes[ns] }), nil
+}
+
+// modeLabel returns the mode label of a namespace, "" where there is none.
+func (a *Admitter) modeLabel(ctx context.Context, namespace string) (string, error) {
+	labels, err := a.view.namespaceLabels(ctx, namespace)
+	if err != nil {
+		return "", fmt.Errorf("failed to read the mode of namespace %s: %w", namespace, err)
+	}
+	return labels[policy.ModeLabel], nil
 }
 
 // ratchet lowers the errors that the stored object has already, and all errors
@@ -330,9 +345,7 @@ func (a *Admitter) ratchet(ctx context.Context, r *request, out decision.Outcome
 		}
 		return findings, nil
 	}
-	old := &request{Request: r.Request, object: r.old, mode: r.mode}
-	old.Object = r.OldObject
-	was, err := a.decide(ctx, old, nil)
+	was, err := a.decide(ctx, r.before(), nil)
 	if err != nil {
 		return nil, err
 	}

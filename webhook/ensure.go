@@ -103,9 +103,7 @@ func (a *Admitter) neededBefore(ctx context.Context, r *request, c mutate.RuleCh
 	if r.old == nil {
 		return false
 	}
-	old := &request{Request: r.Request, object: r.old, mode: r.mode}
-	old.Object = r.OldObject
-	was, err := a.decide(ctx, old, fresh)
+	was, err := a.decide(ctx, r.before(), fresh)
 	return err == nil && slices.ContainsFunc(was.Rules, func(o mutate.RuleChange) bool { return o.String() == c.String() })
 }
 

@@ -25,21 +25,10 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
   kustomize build . | egress-tls check -f - --background cluster.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.validate(cmd); err != nil {
-				return err
-			}
-			if err := in.validate(cmd); err != nil {
-				return err
-			}
-			input, err := in.load(s.In)
+			input, v, err := in.judge(cmd, &out, s, false)
 			if err != nil {
 				return err
 			}
-			v, err := input.judge(false)
-			if err != nil {
-				return err
-			}
-			input.warnOfLabels(s.Err)
 			if out.value == "json" {
 				err = writeCheckJSON(cmd.OutOrStdout(), v)
 			} else {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/spf13/cobra"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/decision"
@@ -27,6 +28,26 @@ type judgement struct {
 type verdict struct {
 	judgements []judgement
 	findings   []finding.Finding // of all, sorted, each once
+}
+
+// judge checks the flags, loads the input and decides about it.
+func (in *inputs) judge(cmd *cobra.Command, out *format, s Streams, toRender bool) (*input, verdict, error) {
+	if err := out.validate(cmd); err != nil {
+		return nil, verdict{}, err
+	}
+	if err := in.validate(cmd); err != nil {
+		return nil, verdict{}, err
+	}
+	input, err := in.load(s.In)
+	if err != nil {
+		return nil, verdict{}, err
+	}
+	v, err := input.judge(toRender)
+	if err != nil {
+		return nil, verdict{}, err
+	}
+	input.warnOfLabels(s.Err)
+	return input, v, nil
 }
 
 // judge decides as admission does; to render, as if nothing had to be brought by

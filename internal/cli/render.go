@@ -34,21 +34,10 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
   egress-tls render -f virtualservice.yaml --background cluster.yaml -o json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.validate(cmd); err != nil {
-				return err
-			}
-			if err := in.validate(cmd); err != nil {
-				return err
-			}
-			input, err := in.load(s.In)
+			input, v, err := in.judge(cmd, &out, s, true)
 			if err != nil {
 				return err
 			}
-			v, err := input.judge(true)
-			if err != nil {
-				return err
-			}
-			input.warnOfLabels(s.Err)
 			writeFindings(s.Err, input, v.findings)
 			if finding.HasErrors(v.findings) {
 				complain(s.Err, fmt.Errorf("nothing is rendered: admission would refuse the input (%s)", count(v.summary().Errors, "error")))

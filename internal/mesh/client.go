@@ -151,7 +151,7 @@ func (w *World) scopeClients(vs *networkingv1.VirtualService, matches []scope, h
 // the VirtualService's namespace (resolveGatewayName).
 func gatewayName(ref, namespace string) types.NamespacedName {
 	if ns, name, ok := strings.Cut(ref, "/"); ok {
-		if ns == exportPrivate {
+		if ns == ExportPrivate {
 			ns = namespace
 		}
 		return types.NamespacedName{Namespace: ns, Name: name}
@@ -223,7 +223,7 @@ func (w *World) sidecars(vs *networkingv1.VirtualService, sources []string, host
 	add := func(namespace string, exportTo []string) {
 		own[namespace] = struct{}{}
 		for _, e := range exportTo {
-			if e != exportPublic && e != exportPrivate && e != exportNone {
+			if e != ExportPublic && e != ExportPrivate && e != ExportNone {
 				own[e] = struct{}{}
 			}
 		}

@@ -92,7 +92,7 @@ func (w *World) lookupRules(clientNamespace string, svc *Service) []*Effective {
 	for _, namespace := range []string{svc.Namespace, root} {
 		var exported []*Effective
 		for _, e := range w.poolLookup(namespace, poolExported, svc.Host) {
-			if len(e.exportTo) == 0 || has(e.exportTo, exportPublic) ||
+			if len(e.exportTo) == 0 || has(e.exportTo, ExportPublic) ||
 				(clientNamespace != OtherNamespaces && has(e.exportTo, clientNamespace)) {
 				exported = append(exported, e)
 			}
@@ -118,10 +118,10 @@ const (
 )
 
 func (p pool) holds(exportTo map[string]struct{}, namespace string) bool {
-	private := len(exportTo) == 1 && (has(exportTo, exportPrivate) || has(exportTo, namespace))
+	private := len(exportTo) == 1 && (has(exportTo, ExportPrivate) || has(exportTo, namespace))
 	switch p {
 	case poolLocal:
-		return len(exportTo) == 0 || has(exportTo, exportPublic) || has(exportTo, exportPrivate) || has(exportTo, namespace)
+		return len(exportTo) == 0 || has(exportTo, ExportPublic) || has(exportTo, ExportPrivate) || has(exportTo, namespace)
 	case poolRootPrivate:
 		return private
 	default:
@@ -154,7 +154,7 @@ func (w *World) poolLookup(namespace string, p pool, host string) []*Effective {
 // ruleExportTo: a rule with a workloadSelector is never exported.
 func ruleExportTo(dr *networkingv1.DestinationRule) map[string]struct{} {
 	if dr.Spec.GetWorkloadSelector() != nil {
-		return setOf([]string{exportPrivate})
+		return setOf([]string{ExportPrivate})
 	}
 	return setOf(dr.Spec.GetExportTo())
 }

@@ -197,14 +197,14 @@ const (
 // initServiceRegistry does: "*" wins over all, "~" over names.
 func exportedTo(exportTo []string, own, namespace string) visibility {
 	switch {
-	case len(exportTo) == 0 || slices.Contains(exportTo, exportPublic):
+	case len(exportTo) == 0 || slices.Contains(exportTo, ExportPublic):
 		return visibleToAll
-	case slices.Contains(exportTo, exportNone):
+	case slices.Contains(exportTo, ExportNone):
 		return invisible
 	case namespace == OtherNamespaces:
 		return invisible
 	case slices.Contains(exportTo, namespace),
-		own == namespace && slices.Contains(exportTo, exportPrivate):
+		own == namespace && slices.Contains(exportTo, ExportPrivate):
 		return visibleByName
 	}
 	return invisible

@@ -166,6 +166,10 @@ func (w *World) standing(host string, always bool) []View {
 	return out
 }
 
+// Lacks reports whether the need is not met and the user said nothing about it, so
+// that TLS can be added: neither DISABLE nor tls that has no effect.
+func (n Need) Lacks() bool { return !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil }
+
 // Satisfied reports whether the need is met: the connection is encrypted, or no
 // connection is made since the route's subset does not exist.
 func (n Need) Satisfied() bool {

@@ -18,9 +18,9 @@ import (
 // Istio's reserved gateway name and exportTo values.
 const (
 	MeshGateway   = "mesh"
-	exportPublic  = "*"
-	exportPrivate = "."
-	exportNone    = "~"
+	ExportPublic  = "*"
+	ExportPrivate = "."
+	ExportNone    = "~"
 )
 
 // ManagedByLabel with the value ManagedBy marks a DestinationRule as ours.
