@@ -2,10 +2,10 @@ package validate
 
 // Conditions are what one match entry asks of a request, as Istio translates it
 // (TranslateRouteMatch, sourceMatchHTTP): a set of paths, and per header, query
-// parameter, claim, port, source label a conjunction of atoms. Since these vary
-// independently, one entry covers another when each of its atoms follows from the
-// other's: covers is that proof. An entry whose atoms contradict each other takes
-// no request at all: never says why.
+// parameter, claim, port, source label a conjunction of atoms. These vary
+// independently: an entry is a box in the space of requests, and whether earlier
+// boxes cover it is all that order.go and search.go decide. An entry whose atoms
+// contradict each other takes no request at all: never says why.
 
 import (
 	"maps"
@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	networking "istio.io/api/networking/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 )
 
 // A class separates what a condition is about.
@@ -22,7 +24,8 @@ type class int
 // Port, label and namespace say where an entry is in force; the rest looks at the
 // request.
 const (
-	classPort class = iota
+	classPath class = iota
+	classPort
 	classLabel
 	classNamespace
 	classHeader
@@ -30,25 +33,48 @@ const (
 	classClaim
 )
 
-type atomKind int
-
-const (
-	// opaque atoms are equal or not comparable: JWT claims; and equal or
-	// contradictory by their class: port, label, namespace.
-	opaque atomKind = iota
-	present
-	absent
-	in    // present, with a value of the language
-	notIn // value not of the language; a missing header counts as ""
-)
-
+// An atom is a set of values, the missing one among them or not.
 type atom struct {
-	kind atomKind
-	id   string // of opaque
-	lang *language
+	// missing: a request without the header fits.
+	missing bool
+	kind    atomKind
+	lang    *language // of in and out
 	// field is the place in the entry, such as headers, for the message.
 	field string
 	match *networking.StringMatch
+}
+
+// atomKind says which values fit that are there.
+type atomKind int
+
+const (
+	anyValue atomKind = iota
+	noValue
+	in  // those of lang
+	out // those outside of lang
+)
+
+// not returns the complement.
+func (a atom) not() atom {
+	a.missing = !a.missing
+	a.kind = [...]atomKind{anyValue: noValue, noValue: anyValue, in: out, out: in}[a.kind]
+	return a
+}
+
+func (a atom) equal(b atom) bool {
+	return a.missing == b.missing && a.kind == b.kind && (a.lang == b.lang || a.kind < in)
+}
+
+// test tells whether a value, or its absence, fits.
+func (a atom) test(value string, there bool, w *work) (yes, known bool) {
+	switch {
+	case !there:
+		return a.missing, true
+	case a.kind == anyValue || a.kind == noValue:
+		return a.kind == anyValue, true
+	}
+	yes, known = a.lang.accepts(value, w)
+	return yes == (a.kind == in), known
 }
 
 type condition struct {
@@ -62,14 +88,16 @@ type conditions struct {
 	conds []condition // sorted by class and name
 	mask  uint64      // one bit a condition, to tell most pairs apart at once
 	never string      // why no request fits; "" when one may
+	// vague: it holds what we cannot try (see header).
+	vague bool
 	// bare: Istio's IsCatchAllRoute, behind which it emits nothing.
 	bare bool
 	// catchAll: every request is taken, on the ports and from the sources concerned.
 	catchAll bool
 }
 
-func (c *conditions) takesAll() bool {
-	if c.never != "" || !c.uri.universal(pathText) {
+func (c *conditions) takesAll(w *work) bool {
+	if c.never != "" || c.vague || !c.uri.universal(w) {
 		return false
 	}
 	for _, d := range c.conds {
@@ -81,24 +109,24 @@ func (c *conditions) takesAll() bool {
 }
 
 // newConditions reads one entry; nil takes every request, as in Istio.
-func newConditions(r *networking.HTTPMatchRequest, m *meter) *conditions {
+func newConditions(r *networking.HTTPMatchRequest, w *work) *conditions {
 	c := &conditions{}
-	c.uri = newLanguage(r.GetUri(), pathText, r.GetIgnoreUriCase())
+	c.uri = w.language(r.GetUri(), pathText, r.GetIgnoreUriCase())
 	if r == nil {
 		c.bare, c.catchAll = true, true
 		return c
 	}
-	b := builder{}
+	b := builder{w: w}
 	if r.Port != 0 {
-		b.add(classPort, "", atom{id: strconv.Itoa(int(r.Port)), field: "port"})
+		b.exactly(classPort, "", strconv.Itoa(int(r.Port)), "port")
 	}
 	if len(r.Gateways) == 0 {
 		// With gateways, Istio looks at neither (sourceMatchHTTP).
 		for _, k := range slices.Sorted(maps.Keys(r.SourceLabels)) {
-			b.add(classLabel, k, atom{id: r.SourceLabels[k], field: "sourceLabels"})
+			b.exactly(classLabel, k, r.SourceLabels[k], "sourceLabels")
 		}
 		if r.SourceNamespace != "" {
-			b.add(classNamespace, "", atom{id: r.SourceNamespace, field: "sourceNamespace"})
+			b.exactly(classNamespace, "", r.SourceNamespace, "sourceNamespace")
 		}
 	}
 	request := 0
@@ -127,12 +155,12 @@ func newConditions(r *networking.HTTPMatchRequest, m *meter) *conditions {
 		b.query(k, r.QueryParams[k])
 		request++
 	}
-	c.conds = b.finish()
+	c.conds, c.vague = b.finish(), b.vague
 	for _, d := range c.conds {
 		c.mask |= bit(d.class, d.name)
 	}
-	c.never = c.contradiction(r, m)
-	c.catchAll = c.takesAll()
+	c.never = c.contradiction(r, w)
+	c.catchAll = c.takesAll(w)
 	c.bare = request == 0 && barePath(r.Uri)
 	return c
 }
@@ -145,7 +173,9 @@ func barePath(uri *networking.StringMatch) bool {
 }
 
 type builder struct {
+	w     *work
 	conds []condition
+	vague bool
 }
 
 func (b *builder) add(c class, name string, a atom) {
@@ -158,44 +188,66 @@ func (b *builder) add(c class, name string, a atom) {
 	b.conds = append(b.conds, condition{class: c, name: name, atoms: []atom{a}})
 }
 
+func (b *builder) exactly(c class, name, value, field string) {
+	b.add(c, name, atom{kind: in, lang: b.w.exactly(value), field: field})
+}
+
 // claimPrefix is HeaderJWTClaim: such a name is matched against the token, not
 // against a header (translateMetadataMatch).
 const claimPrefix = "@request.auth.claims"
 
 func (b *builder) header(name, field string, m *networking.StringMatch, without bool) {
+	a := atom{field: field, match: m}
 	if strings.HasPrefix(lower(name), claimPrefix) {
-		id := strconv.FormatBool(without) + " " + matchText(m)
-		b.add(classClaim, name, atom{id: id, field: field, match: m})
+		// A claim may have several values: all that is known is whether it fits.
+		a.kind, a.lang = in, claimLanguage(m, b.w)
+		if without {
+			a = a.not()
+		}
+		b.add(classClaim, name, a)
 		return
 	}
 	name = lower(name)
-	a := atom{field: field, match: m}
+	if name == "host" {
+		name = ":authority" // Envoy keeps the old header there
+	}
 	switch {
 	case isPresentMatch(m) && without:
-		a.kind = absent
+		a.missing, a.kind = true, noValue
 	case isPresentMatch(m):
-		a.kind = present
+		a.kind = anyValue
 	default:
-		a.lang = newLanguage(m, headerText, false)
-		a.kind = in
+		a.kind, a.lang = in, b.w.language(m, universeOf(name), false)
+		if name == ":path" {
+			a.lang = claimLanguage(m, b.w) // with the query: it follows from what else is asked
+		}
 		if without {
-			a.kind = notIn
-		} else if a.lang.universal(headerText) {
-			a.kind, a.lang = present, nil
+			empty, known := a.lang.accepts("", b.w)
+			b.vague = b.vague || !known && !alwaysThere(name)
+			a.kind, a.missing = out, !empty
+		} else if a.lang.universal(b.w) {
+			a.kind, a.lang = anyValue, nil
 		}
 	}
-	if a.kind == present && alwaysThere(name) {
+	if a.kind == anyValue && alwaysThere(name) {
 		return
 	}
 	b.add(classHeader, name, a)
 }
 
+func universeOf(header string) universe {
+	if header == ":method" || header == ":scheme" {
+		return tokenText
+	}
+	return headerText
+}
+
 func (b *builder) query(name string, m *networking.StringMatch) {
-	a := atom{kind: present, field: "queryParams", match: m}
+	a := atom{kind: anyValue, field: "queryParams", match: m}
 	if !isPresentMatch(m) {
-		a.kind, a.lang = in, newLanguage(m, anyText, false)
-		if a.lang.universal(anyText) {
-			a.kind, a.lang = present, nil
+		a.kind, a.lang = in, b.w.language(m, queryText, false)
+		if a.lang.universal(b.w) {
+			a.kind, a.lang = anyValue, nil
 		}
 	}
 	b.add(classQuery, name, a)
@@ -235,9 +287,9 @@ func bit(c class, name string) uint64 {
 	return 1 << (h % 64)
 }
 
-// covers: every request that b takes, c takes.
-func (c *conditions) covers(b *conditions, m *meter) bool {
-	if c.never != "" || c.mask&^b.mask != 0 || len(c.conds) > len(b.conds) {
+// covers: every request that b takes, c takes; proved without automata.
+func (c *conditions) covers(b *conditions, w *work) bool {
+	if c.never != "" || c.vague || c.mask&^b.mask != 0 || len(c.conds) > len(b.conds) {
 		return false
 	}
 	j := 0
@@ -246,17 +298,17 @@ func (c *conditions) covers(b *conditions, m *meter) bool {
 		for j < len(b.conds) && (b.conds[j].class < x.class || b.conds[j].class == x.class && b.conds[j].name < x.name) {
 			j++
 		}
-		if j == len(b.conds) || b.conds[j].class != x.class || b.conds[j].name != x.name || !impliedAll(x.atoms, b.conds[j].atoms, m) {
+		if j == len(b.conds) || b.conds[j].class != x.class || b.conds[j].name != x.name || !impliedAll(x.atoms, b.conds[j].atoms, w) {
 			return false
 		}
 	}
-	return c.uri.contains(b.uri, m)
+	return c.uri.contains(b.uri, w)
 }
 
 // impliedAll: each of want follows from one of have.
-func impliedAll(want, have []atom, m *meter) bool {
-	for _, w := range want {
-		if !m.spend(len(have)) || !slices.ContainsFunc(have, func(h atom) bool { return implies(h, w, m) }) {
+func impliedAll(want, have []atom, w *work) bool {
+	for _, y := range want {
+		if !w.spend(len(have)) || !slices.ContainsFunc(have, func(x atom) bool { return implies(x, y, w) }) {
 			return false
 		}
 	}
@@ -264,78 +316,63 @@ func impliedAll(want, have []atom, m *meter) bool {
 }
 
 // implies: a header or parameter that fits x fits y.
-func implies(x, y atom, m *meter) bool {
-	switch y.kind {
-	case opaque:
-		return x.kind == opaque && x.id == y.id
-	case present:
-		return x.kind == present || x.kind == in || x.kind == notIn && x.lang.accepts("", m)
-	case absent:
-		return x.kind == absent
-	case in:
-		return x.kind == in && y.lang.contains(x.lang, m)
-	default: // notIn
-		switch x.kind {
-		case absent:
-			return y.lang.rejects("", m)
-		case in:
-			return y.lang.disjoint(x.lang, m)
-		case notIn:
-			return x.lang.contains(y.lang, m)
-		default:
-			return false
-		}
+func implies(x, y atom, w *work) bool {
+	if x.missing && !y.missing {
+		return false
+	}
+	switch {
+	case y.kind == anyValue || x.kind == noValue:
+		return true
+	case y.kind == noValue || x.kind == anyValue:
+		return false
+	case y.kind == in:
+		return x.kind == in && y.lang.contains(x.lang, w)
+	case x.kind == in:
+		return y.lang.disjoint(x.lang, w)
+	default:
+		return x.lang.contains(y.lang, w)
 	}
 }
 
-// contradiction says why no request fits.
-func (c *conditions) contradiction(r *networking.HTTPMatchRequest, m *meter) string {
-	if c.uri.empty() {
+// contradiction says why no request fits, "" when one may.
+func (c *conditions) contradiction(r *networking.HTTPMatchRequest, w *work) string {
+	if c.uri.empty(w) {
 		return "no path fits uri " + shown(r.GetUri()) + `: a path begins with "/", and Istio matches it whole and without the query`
 	}
 	for _, d := range c.conds {
-		if d.class == classClaim {
-			continue
-		}
-		for i, x := range d.atoms {
-			if why := impossibleAtom(d, x); why != "" {
-				return why
+		for i := range d.atoms {
+			if d.unsatisfiable(d.atoms[i:i+1], w) {
+				return impossible(d, d.atoms[i])
 			}
-			for _, y := range d.atoms[:i] {
-				if exclude(x, y, m) || exclude(y, x, m) {
-					return atomText(d, y) + " and " + atomText(d, x) + " exclude each other"
+			for j := range i {
+				if d.unsatisfiable([]atom{d.atoms[j], d.atoms[i]}, w) {
+					return atomText(d, d.atoms[j]) + " and " + atomText(d, d.atoms[i]) + " exclude each other"
 				}
 			}
+		}
+		if len(d.atoms) > 2 && d.unsatisfiable(d.atoms, w) {
+			var all []string
+			for _, a := range d.atoms {
+				all = append(all, atomText(d, a))
+			}
+			return finding.Truncate(strings.Join(all, ", "), maxCondition) + " exclude each other"
 		}
 	}
 	return ""
 }
 
-func impossibleAtom(d condition, x atom) string {
-	switch {
-	case x.kind == notIn && x.lang.universal(headerText):
-		return atomText(d, x) + " excludes every request, since Istio takes a missing header for an empty one"
-	case x.kind == in && x.lang.empty():
-		return atomText(d, x) + " fits no value"
-	case x.kind == absent && alwaysThere(d.name):
-		return atomText(d, x) + " excludes every request, since each has it"
-	default:
-		return ""
-	}
+func (d *condition) unsatisfiable(atoms []atom, w *work) bool {
+	x := dimension{class: d.class, name: d.name, atoms: atoms}
+	return x.choose(nil, w) == none
 }
 
-// exclude: nothing fits both.
-func exclude(x, y atom, m *meter) bool {
+func impossible(d condition, a atom) string {
 	switch {
-	case x.kind == absent && y.kind == notIn:
-		return y.lang.accepts("", m)
-	case x.kind == absent:
-		return y.kind == present || y.kind == in
-	case x.kind == in && y.kind == in:
-		return x.lang.disjoint(y.lang, m)
-	case x.kind == in && y.kind == notIn:
-		return y.lang.contains(x.lang, m)
+	case a.kind == noValue:
+		return atomText(d, a) + " excludes every request, since each has it"
+	case a.kind == out:
+		return atomText(d, a) + " excludes every request, since Istio takes a missing header for an empty one"
 	default:
-		return false
+		return atomText(d, a) + " fits no value"
 	}
 }

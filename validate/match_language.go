@@ -3,14 +3,12 @@ package validate
 // A language is the set of strings that one StringMatch accepts, within a
 // universe of strings that can occur at all. It is held as a union of shapes
 // (exact strings and prefixes) that contains it, and that equals it when exact
-// is set. A regex that is no such union keeps its source, for the equality of
-// two regexes and for trying single strings.
+// is set. A regex that is no such union is also an automaton.
 //
-// Every answer is a proof: contains, disjoint, accepts and rejects return true
-// only for what holds for certain. accepts and rejects can both be false.
+// contains and disjoint return true only for what holds for certain.
 
 import (
-	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -27,8 +25,11 @@ const (
 	pathText universe = iota
 	// headerText has no line break.
 	headerText
-	// anyText can be anything.
-	anyText
+	// tokenText is headerText that is not empty: a method, a scheme.
+	tokenText
+	// queryText is headerText without what ends a parameter: Envoy decodes nothing
+	// (RouteEntryImplBase::matchRoute, parseQueryString).
+	queryText
 )
 
 // shape is one string, or all strings that begin with value and go on for at
@@ -43,34 +44,67 @@ type shape struct {
 }
 
 type language struct {
-	over  []shape
-	exact bool
-	// regex is the source; "" when the match is no regex.
-	regex string
-	// size is the number of nodes of the regex, 0 when Go cannot compile it.
-	size int
-	re   *regexp.Regexp
+	universe universe
+	// kind and value are the StringMatch: exact, prefix, regex, or "" for any value.
+	kind, value string
+	fold        bool
+	over        []shape
+	exact       bool
+	// opaque: nothing is known but the name. Two of one name are equal, and no
+	// string can be tried: a JWT claim, or a regex that is too large for us.
+	opaque bool
+
+	runes   []rune             // of exact and prefix, once stepped through
+	regex   *syntax.Regexp     // of a regex
+	suffix  string             // that all strings of a regex end with
+	dfa     *automaton         // once needed
+	sampled *specimen          // once asked for
+	within  map[*language]bool // what contains answered for another
 }
 
 // maxRegex is the longest regex that Istio admits (validateStringRegexp).
 const maxRegex = 1024
 
-// newLanguage translates a StringMatch with a match type. fold is ignoreUriCase,
-// which Envoy applies to exact and prefix only.
-func newLanguage(m *networking.StringMatch, in universe, fold bool) *language {
-	l := &language{exact: true}
-	switch kind, value := matchOf(m); kind {
-	case "exact":
-		l.over = []shape{newShape(false, value, fold)}
-	case "prefix":
-		l.over = []shape{newShape(true, value, fold)}
-	case "regex":
-		l.regex = value
-		l.over, l.exact, l.size = expandRegex(value, in)
-	default:
-		l.over = []shape{{prefix: true}}
+type languageKey struct {
+	universe    universe
+	kind, value string
+	fold        bool
+}
+
+// language translates a StringMatch. fold is ignoreUriCase, which Envoy applies to
+// exact and prefix only.
+func (w *work) language(m *networking.StringMatch, in universe, fold bool) *language {
+	kind, value := matchOf(m)
+	return w.named(languageKey{in, kind, value, fold && kind != "regex"})
+}
+
+func (w *work) exactly(value string) *language {
+	return w.named(languageKey{headerText, "exact", value, false})
+}
+
+const claim = "claim"
+
+func (w *work) named(k languageKey) *language {
+	if l := w.languages[k]; l != nil {
+		return l
 	}
-	l.over = fuse(restrict(l.over, in))
+	l := &language{universe: k.universe, kind: k.kind, value: k.value, fold: k.fold, exact: true}
+	switch k.kind {
+	case "exact":
+		l.over = []shape{newShape(false, k.value, k.fold)}
+	case "prefix":
+		l.over = []shape{newShape(true, k.value, k.fold)}
+	case "regex":
+		l.over, l.exact, l.regex = expandRegex(k.value, k.universe, w)
+		l.opaque = l.regex == nil
+		l.suffix = suffixOf(l.regex)
+	case claim:
+		l.over, l.exact, l.opaque = []shape{anything()}, false, true
+	default:
+		l.over = []shape{anything()}
+	}
+	l.over = fuse(restrict(l.over, k.universe))
+	w.languages[k] = l
 	return l
 }
 
@@ -113,19 +147,22 @@ func newShape(prefix bool, value string, fold bool) shape {
 
 // restrict drops what cannot occur.
 func restrict(in []shape, u universe) []shape {
-	if u == anyText {
-		return in
-	}
 	out := in[:0]
 	for _, s := range in {
-		if strings.Contains(s.value, "\n") {
+		if strings.ContainsFunc(s.value, func(r rune) bool { return !u.has(r) }) {
 			continue
+		}
+		if u == tokenText && s.value == "" {
+			if !s.prefix {
+				continue
+			}
+			s.more = max(s.more, 1)
 		}
 		if u == pathText {
 			if s.prefix && s.value == "" {
 				s.value, s.more = "/", max(s.more-1, 0)
 			}
-			if !strings.HasPrefix(s.value, "/") || strings.ContainsAny(s.value, "?#") {
+			if !strings.HasPrefix(s.value, "/") {
 				continue
 			}
 		}
@@ -134,113 +171,106 @@ func restrict(in []shape, u universe) []shape {
 	return out
 }
 
-// universal: every string of the universe is accepted.
-func (l *language) universal(u universe) bool {
-	if !l.exact {
+// universal: every string of the universe is accepted. A regex may be without
+// being a union of shapes, as in (/[^/]*)*.
+func (l *language) universal(w *work) bool {
+	all := shape{prefix: true}
+	switch l.universe {
+	case pathText:
+		all.value = "/"
+	case tokenText:
+		all.more = 1
+	default:
+	}
+	if !slices.ContainsFunc(l.over, all.within) {
 		return false
 	}
-	all := shape{prefix: true}
-	if u == pathText {
-		all.value = "/"
-	}
-	return slices.ContainsFunc(l.over, all.within)
+	return l.exact || !l.opaque && w.find(l.universe, nil, []*language{l}).outcome == none
 }
 
 // empty: no string of the universe is accepted.
-func (l *language) empty() bool { return len(l.over) == 0 }
-
-// contains: every string of b is in l.
-func (l *language) contains(b *language, m *meter) bool {
-	if l.regex != "" && l.regex == b.regex {
-		return true
-	}
-	if !m.spend(len(l.over)*len(b.over)/4 + 1) {
-		return false
-	}
-	for _, s := range b.over {
-		if !l.containsShape(s, m) {
-			return false
-		}
-	}
-	return true
+func (l *language) empty(w *work) bool {
+	return len(l.over) == 0 || !l.exact && !l.opaque && l.sample(w).outcome == none
 }
 
-func (l *language) containsShape(s shape, m *meter) bool {
+// contains: every string of b is in l. It asks the shapes only; what needs
+// automata is left to search, which asks for a string.
+func (l *language) contains(b *language, w *work) bool {
+	if l == b {
+		return true
+	}
+	if len(b.over) == 1 && len(l.over) == 1 {
+		return l.containsShape(b.over[0], w)
+	}
+	if yes, ok := l.within[b]; ok {
+		return yes
+	}
+	if !w.spend(len(l.over)*len(b.over)/2 + 5) {
+		return false
+	}
+	yes := true
+	for _, s := range b.over {
+		yes = yes && l.containsShape(s, w)
+	}
+	if l.within == nil {
+		l.within = map[*language]bool{}
+	}
+	l.within[b] = yes
+	return yes
+}
+
+func (l *language) containsShape(s shape, w *work) bool {
 	if l.exact {
 		return slices.ContainsFunc(l.over, s.within)
 	}
-	return s.single() && l.accepts(s.value, m)
+	yes, known := false, false
+	if s.single() {
+		yes, known = l.accepts(s.value, w)
+	}
+	return yes && known
 }
 
-// disjoint: no string is in both.
-func (l *language) disjoint(b *language, m *meter) bool {
-	if !m.spend(len(l.over)*len(b.over)/4 + 1) {
+// disjoint: no string is in both, by their shapes.
+func (l *language) disjoint(b *language, w *work) bool {
+	if !w.spend(len(l.over)*len(b.over)/4 + 1) {
 		return false
 	}
-	apart := true
 	for _, s := range l.over {
 		for _, t := range b.over {
-			apart = apart && s.apart(t)
-		}
-	}
-	return apart || b.rejectsAllOf(l, m) || l.rejectsAllOf(b, m)
-}
-
-// rejectsAllOf: o is a list of strings, and l rejects each.
-func (l *language) rejectsAllOf(o *language, m *meter) bool {
-	for _, s := range o.over {
-		if !s.single() || !l.rejects(s.value, m) {
-			return false
+			if !s.apart(t) {
+				return false
+			}
 		}
 	}
 	return true
 }
 
-// accepts: s, a string of the universe, is in l.
-func (l *language) accepts(s string, m *meter) bool {
-	if l.exact {
-		return l.mayAccept(s)
-	}
-	matched, known := l.try(s, m)
-	return known && matched
-}
-
-// rejects: s, a string of the universe, is not in l.
-func (l *language) rejects(s string, m *meter) bool {
-	if !l.mayAccept(s) {
-		return true
-	}
-	if l.exact {
-		return false
-	}
-	matched, known := l.try(s, m)
-	return known && !matched
-}
-
-func (l *language) mayAccept(s string) bool {
-	return slices.ContainsFunc(l.over, shape{value: s}.within)
-}
-
-// try runs the regex as Envoy does: RE2, on the whole string.
-func (l *language) try(s string, m *meter) (matched, known bool) {
-	if l.size == 0 || !utf8.ValidString(s) || !m.spend(10+l.size*(len(s)+1)/8) {
-		return false, false
-	}
-	if !l.mayAccept(s) {
+// accepts tells whether s, a string of the universe, is in l; known is false when
+// that is beyond us.
+func (l *language) accepts(s string, w *work) (yes, known bool) {
+	w.spend(len(l.over) / 4)
+	if !strings.HasSuffix(s, l.suffix) || !slices.ContainsFunc(l.over, shape{value: s}.within) {
 		return false, true
 	}
-	if l.re == nil {
-		if !m.spend(20 * l.size) {
-			return false, false
-		}
-		re, err := regexp.Compile(`\A(?:` + l.regex + `)\z`)
-		if err != nil {
-			l.size = 0
-			return false, false
-		}
-		l.re = re
+	if l.exact {
+		return true, true
 	}
-	return l.re.MatchString(s), true
+	if l.opaque {
+		return false, false
+	}
+	state := l.start()
+	for _, r := range s {
+		if !w.spend(1) {
+			return false, false
+		}
+		if state, known = l.step(state, r, w); !known {
+			return false, false
+		}
+		if state == stateDead {
+			return false, true
+		}
+	}
+	return l.final(state, w)
 }
 
 // single: the shape is exactly one string, value.

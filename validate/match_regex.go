@@ -22,26 +22,23 @@ const (
 )
 
 // expandRegex returns shapes that contain the language of the regex, whether they
-// equal it, and the size of the regex, 0 when Go cannot or must not compile it.
-func expandRegex(source string, u universe) (over []shape, exact bool, size int) {
+// equal it, and the regex itself, nil when Go cannot or must not compile it.
+func expandRegex(source string, u universe, w *work) (over []shape, exact bool, re *syntax.Regexp) {
 	everything := []shape{anything()}
-	if len(source) > maxRegex {
-		return everything, false, 0
+	if len(source) > maxRegex || !w.spend(5*len(source)) {
+		return everything, false, nil
 	}
 	re, err := syntax.Parse(source, syntax.Perl)
-	if err != nil {
-		return everything, false, 0
-	}
-	size = nodes(re)
-	if size > maxNodes {
-		return everything, false, 0
+	if err != nil || nodes(re) > maxNodes {
+		return everything, false, nil
 	}
 	x := expander{universe: u, steps: maxNodes}
 	over, exact = x.expand(re, true, true)
+	w.spend(maxNodes - x.steps)
 	if x.steps <= 0 {
-		return everything, false, size
+		return everything, false, re
 	}
-	return over, exact, size
+	return over, exact, re
 }
 
 // nodes counts, with repetitions multiplied out, and stops counting at the bound.
@@ -157,7 +154,7 @@ func (x *expander) anyChar(re *syntax.Regexp) bool {
 	case syntax.OpAnyChar:
 		return true
 	case syntax.OpAnyCharNotNL:
-		return x.universe != anyText
+		return true
 	case syntax.OpCapture:
 		return x.anyChar(re.Sub[0])
 	case syntax.OpAlternate:
@@ -203,10 +200,7 @@ func (x *expander) impossible(lo, hi rune) bool {
 		return false
 	}
 	for r := lo; r <= hi; r++ {
-		switch {
-		case x.universe != anyText && r == '\n':
-		case x.universe == pathText && (r == '?' || r == '#'):
-		default:
+		if x.universe.has(r) {
 			return false
 		}
 	}
@@ -330,4 +324,64 @@ func common(in []shape) string {
 		}
 	}
 	return strings.ToValidUTF8(p, "")
+}
+
+// suffixOf returns what each string that fits ends with, as far as the last
+// literal tells. Most strings are told apart by it.
+func suffixOf(re *syntax.Regexp) string {
+	for re != nil {
+		switch {
+		case re.Op == syntax.OpLiteral && re.Flags&syntax.FoldCase == 0:
+			return string(re.Rune)
+		case re.Op == syntax.OpConcat:
+			last := len(re.Sub) - 1
+			for last > 0 && isEnd(re.Sub[last]) {
+				last--
+			}
+			re = re.Sub[last]
+		case re.Op == syntax.OpCapture:
+			re = re.Sub[0]
+		default:
+			return ""
+		}
+	}
+	return ""
+}
+
+// guessRegex writes a short string that fits, assertions and negations aside; the
+// caller tries it.
+func guessRegex(re *syntax.Regexp, b *strings.Builder) {
+	n := 1
+	switch re.Op {
+	case syntax.OpLiteral:
+		b.WriteString(string(re.Rune))
+		return
+	case syntax.OpCharClass:
+		for i := 0; i+1 < len(re.Rune); i += 2 {
+			if r := representative(re.Rune[i], re.Rune[i+1], pathText); spoken(r, pathText) {
+				b.WriteRune(r)
+				return
+			}
+		}
+		return
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		b.WriteByte('x')
+		return
+	case syntax.OpStar, syntax.OpQuest:
+		return
+	case syntax.OpRepeat:
+		n = re.Min
+	}
+	subs := re.Sub
+	if re.Op == syntax.OpAlternate {
+		subs = subs[:1]
+	}
+	for range n {
+		for _, sub := range subs {
+			if b.Len() > maxRegex {
+				return
+			}
+			guessRegex(sub, b)
+		}
+	}
 }

@@ -1,12 +1,16 @@
 package validate
 
 // The decision whether earlier units cover a unit. Everything else knows it only
-// by core's add, decide and coverers, so that the exact procedure can take its
-// place.
+// by core's add and decide.
 //
-// This one proves coverage by one earlier unit at a time. That several cover a
-// unit only together (header x=1, then without x=1, then anything) it does not
-// see, and answers unknown. So it does past its budget.
+// Three steps, the cheapest first: a request of the unit that no earlier one takes
+// proves it live; one earlier unit whose conditions follow from the unit's proves
+// it dead; what is left is decided by search. What exceeds the budget is unknown.
+
+import (
+	"math"
+	"slices"
+)
 
 // A unit is one match entry at one gateway.
 type unit struct {
@@ -23,51 +27,57 @@ type unit struct {
 	verdict verdict // set by judge
 }
 
-type state int
+// State is what is known of a match entry.
+type State int
 
 const (
-	// unknown: no proof; the unit may be live.
-	unknown state = iota
-	dead
+	// Unknown: past the work budget, or about what cannot be tried; it may be live.
+	Unknown State = iota
+	// Live: a request reaches it.
+	Live
+	// Dead: no request reaches it.
+	Dead
 )
 
+func (s State) String() string { return [...]string{"unknown", "live", "dead"}[s] }
+
 type verdict struct {
-	state state
-	// by are the units that take all requests of a dead one; none when it
-	// contradicts itself.
+	state State
+	// by are the units that take all requests of a dead one, together; none when
+	// it contradicts itself.
 	by []*unit
+	// request reaches a live unit; of a dead one it is an example that taker takes.
+	request *request
+	taker   *unit
 }
 
-// meter bounds work. One unit of it is some 20 ns.
-type meter struct{ left int }
-
-// budget is what one core may spend.
-const budget = 2_000_000
-
-func newMeter() *meter { return &meter{left: budget} }
-
-func (m *meter) spend(n int) bool {
-	m.left -= n
-	return m.left > 0
-}
+const (
+	// searchShare is the part of the budget that searches may spend, searchMost
+	// what one may.
+	searchShare = budget * 2 / 3
+	searchMost  = 200_000
+)
 
 // core holds the earlier units, in order.
 type core struct {
 	gateways map[string]*gatewayIndex
-	m        *meter
-	count    int
+	w        *work
+	usual    usual
+	searches int // what searches may still spend
+	// narrow: of several units that cover one, name the one with the longest uri,
+	// not the first.
+	narrow bool
+	count  int
 }
 
 type gatewayIndex struct {
 	plain, fold trieNode // by the shapes without and with ignoreUriCase
-	// first takes every request of the gateway, from any source, on any port;
-	// all are the other catch-alls.
-	first *unit
-	all   []*unit
+	folds       bool     // fold holds any
+	all         []*unit  // the catch-alls
 }
 
-func newCore(m *meter) *core {
-	return &core{gateways: map[string]*gatewayIndex{}, m: m}
+func newCore(w *work, usual usual) *core {
+	return &core{gateways: map[string]*gatewayIndex{}, w: w, usual: usual, searches: searchShare}
 }
 
 // add appends a unit to the earlier ones.
@@ -83,93 +93,144 @@ func (c *core) add(u *unit) {
 		c.gateways[u.gateway] = g
 	}
 	if u.catchAll {
-		if len(u.conds) > 0 {
-			g.all = append(g.all, u)
-		} else if g.first == nil {
-			g.first = u
-		}
+		g.all = append(g.all, u)
 	}
+	key, keyed := pivotOf(u.conditions)
 	for _, s := range u.uri.over {
+		t := &g.plain
 		if s.fold {
-			g.fold.insert(s.value, u)
-		} else {
-			g.plain.insert(s.value, u)
+			t, g.folds = &g.fold, true
 		}
+		n := t.insert(s.value, u.seq)
+		if !keyed {
+			n.units = append(n.units, u)
+			continue
+		}
+		if n.pivots == nil {
+			n.pivots = map[pivot][]*unit{}
+		}
+		n.pivots[key] = append(n.pivots[key], u)
 	}
 }
 
-// decide answers for a unit behind those added. Of several that cover it, it names
-// the first catch-all, else the first.
-func (c *core) decide(u *unit) verdict {
+// decide answers for a unit behind those added.
+func (c *core) decide(u *unit) verdict { return c.decideAmong(u, nil) }
+
+// decideAmong leaves out the units that skip names.
+func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 	if u.never != "" {
-		return verdict{state: dead}
+		return verdict{state: Dead}
 	}
-	by := c.catchAll(u)
-	if by == nil {
-		c.candidates(u, func(units []*unit) bool {
-			for _, o := range units {
-				if by != nil && o.seq > by.seq {
-					return true
-				}
-				if !c.m.spend(1) {
-					return false
-				}
-				if o.covers(u.conditions, c.m) {
-					by = o
-				}
-			}
-			return true
-		})
-	}
-	if by == nil {
+	if c.w.left <= 0 {
 		return verdict{}
 	}
-	return verdict{state: dead, by: []*unit{by}}
+	s, ok := c.begin(u, skip)
+	if !ok {
+		return verdict{} // never would have said so: the budget has ended
+	}
+	taker, known := c.firstTaker(s)
+	if known && taker == nil && s.certain() && !u.vague {
+		return verdict{state: Live, request: s.request()}
+	}
+	out := verdict{state: Dead}
+	if taker != nil && s.certain() {
+		if yes, _ := s.takenBy(taker); yes {
+			out.request, out.taker = s.request(), taker
+		}
+	}
+	if by := c.cover(u, skip); by != nil {
+		out.by = []*unit{by}
+		return out
+	}
+	if !known || u.vague {
+		return verdict{}
+	}
+	before := c.w.left
+	w, done := c.w.limited(min(searchMost, c.searches))
+	s.w = w
+	switch s.run() {
+	case found:
+		out = verdict{state: Live, request: s.request()}
+	case none:
+		out.by = s.covering()
+	default:
+		out = verdict{}
+	}
+	done()
+	c.searches -= before - c.w.left
+	return out
 }
 
-func (c *core) catchAll(u *unit) *unit {
+// cover returns one unit that covers u: the first catch-all, else the first.
+func (c *core) cover(u *unit, skip func(*unit) bool) *unit {
 	g := c.gateways[u.gateway]
 	if g == nil {
 		return nil
 	}
-	if g.first != nil {
-		return g.first
+	covers := func(o *unit) bool {
+		return c.w.spend(2+len(o.conds)) && (skip == nil || !skip(o)) && o.covers(u.conditions, c.w)
 	}
-	for _, o := range g.all {
-		if !c.m.spend(1) {
-			return nil
-		}
-		if o.covers(u.conditions, c.m) {
-			return o
+	if !c.narrow {
+		if i := slices.IndexFunc(g.all, covers); i >= 0 {
+			return g.all[i]
 		}
 	}
-	return nil
+	if len(u.uri.over) == 0 {
+		return nil
+	}
+	var by *unit
+	limit := math.MaxInt
+	// What contains all of u contains its first shape. The longest uri comes last.
+	g.walk(u.uri.over[0].value, pivotsOf(u.conditions), &limit, c.w, func(units []*unit) bool {
+		for _, o := range units {
+			if o.seq > limit {
+				break
+			}
+			if covers(o) {
+				by = o
+				if !c.narrow {
+					limit = o.seq
+				}
+				break
+			}
+		}
+		return c.w.left > 0
+	})
+	return by
 }
 
-// coverers calls found for the units that cover u, of those that want asks for.
-func (c *core) coverers(u *unit, want func(*unit) bool, found func(*unit)) {
-	c.candidates(u, func(units []*unit) bool {
+// firstTaker returns the first unit that takes, or may take, the request; false
+// past the budget.
+func (c *core) firstTaker(s *search) (*unit, bool) {
+	g := c.gateways[s.u.gateway]
+	if g == nil {
+		return nil, true
+	}
+	if s.dims[0].blurred {
+		return nil, false
+	}
+	var first *unit
+	limit := math.MaxInt
+	ok := g.walk(s.dims[0].value, s.pivots(), &limit, s.w, func(units []*unit) bool {
 		for _, o := range units {
-			if !c.m.spend(1) {
+			if o.seq > limit {
+				break
+			}
+			if s.w.left <= 0 {
 				return false
 			}
-			if want(o) && o.covers(u.conditions, c.m) {
-				found(o)
+			if s.skip != nil && s.skip(o) {
+				continue
+			}
+			yes, known := s.takenBy(o)
+			if !known && o.vague {
+				s.blurred = true
+			} else if yes || !known {
+				first, limit = o, o.seq
+				break
 			}
 		}
 		return true
 	})
-}
-
-// candidates visits the earlier units whose uri may contain that of u.
-func (c *core) candidates(u *unit, visit func([]*unit) bool) {
-	g := c.gateways[u.gateway]
-	if g == nil || u.uri.empty() {
-		return
-	}
-	// What contains all of u contains its first shape.
-	s := u.uri.over[0]
-	if g.plain.walk(s.value, visit) {
-		g.fold.walk(lower(s.value), visit)
-	}
+	return first, ok
 }

@@ -555,34 +555,23 @@ func TestDeadMeansThatNoRequestReachesIt(t *testing.T) {
 	require.Greater(t, stats.dead*2, stats.unreached, "most of what is unreached is found")
 }
 
-// checkExamples: an example request fits the dead unit, and goes where it is said to.
+// checkExamples: a witness reaches its entry.
 func checkExamples(t *testing.T, vs *networkingv1.VirtualService, delegates Delegates, routes []naiveRoute) (n int) {
 	t.Helper()
-	j := newJudgement(vs, delegates)
-	for i := range j.flat.routes {
-		for _, u := range j.flat.routes[i].judged {
-			e := u.example(newMeter())
-			if e == nil {
-				continue
-			}
-			r := &naiveRequest{
-				path: e.path, method: e.headers[":method"], headers: e.headers, query: e.query, labels: e.labels,
-				namespace: e.namespace, gateway: e.gateway,
-			}
-			_, _ = fmt.Sscan(e.port, &r.port)
-			if r.gateway == otherGateways {
-				r.gateway = j.flat.gateways[0]
-			}
-			if vs.Spec.Http[i].Delegate == nil {
-				require.True(t, naiveInForce(j.match(u), vs.Namespace, r) && naiveMatches(j.match(u), r), "%v\n%s", e, dump(vs, nil))
-			}
-			if to := j.taker(u, e, newMeter()); to != nil {
-				n++
-				got := naiveReach(routes, vs.Namespace, r)
-				require.NotNil(t, got, "%v\n%s", e, dump(vs, nil))
-				require.Equal(t, to.route, got.route, "%v\n%s", e, dump(vs, nil))
-			}
+	for _, v := range Verdicts(vs, delegates) {
+		if v.State == Unknown {
+			t.Logf("unknown %d %d\n%s", v.Route, v.Entry, dump(vs, nil))
 		}
+		if v.State != Live || vs.Spec.Http[v.Route].Delegate != nil {
+			continue
+		}
+		w := v.Witness
+		r := &naiveRequest{path: w.Path, method: w.Method, headers: w.Headers, query: w.Query, labels: w.SourceLabels,
+			namespace: w.SourceNamespace, gateway: w.Gateway, port: w.Port}
+		n++
+		got := naiveReach(routes, vs.Namespace, r)
+		require.NotNil(t, got, "%v\n%s", w, dump(vs, nil))
+		require.Equal(t, []int{v.Route, v.Entry}, []int{got.route, got.entry}, "%+v\n%s", w, dump(vs, nil))
 	}
 	return n
 }

@@ -1,31 +1,114 @@
 package validate
 
-// A trie holds units by the uri shapes that enclose them, so that the units which
-// can possibly cover another are found along one walk: those whose value is a
-// prefix of the other's. Edges are whole strings; a walk reads each byte once, and
-// n units make at most 2n nodes.
+// The index of units. A trie holds them by the uri shapes that enclose them: those
+// that can take a path stand along one walk, at the nodes whose value is a prefix
+// of it. Edges are whole strings; a walk reads each byte once, and n units make at
+// most 2n nodes. Within a node a unit stands under its pivot, one condition that a
+// request must meet, so that ten thousand values of one header under one prefix
+// are told apart by one look.
 
 import "strings"
 
 type trieNode struct {
 	edge     string
 	children map[byte]*trieNode
-	units    []*unit
+	units    []*unit           // without a pivot, in order
+	pivots   map[pivot][]*unit // the others, in order
+	// least is the first unit here and below, by seq.
+	least int
 }
 
-// insert adds u under value.
-func (n *trieNode) insert(value string, u *unit) {
+// A pivot is a value of a header, parameter, port; or, not exact, its presence.
+type pivot struct {
+	class       class
+	name, value string
+	exact       bool
+}
+
+// pivotOf picks the condition that tells most apart: a value of a header before
+// its presence, and both before a method or a port.
+func pivotOf(c *conditions) (best pivot, ok bool) {
+	rank := 0
+	for i := range c.conds {
+		d := &c.conds[i]
+		always := d.class == classPort || d.class == classNamespace || d.name == ":method" || d.name == ":scheme"
+		for _, a := range d.atoms {
+			exact := a.kind == in && a.lang.kind == "exact"
+			r := 0
+			switch {
+			case a.missing:
+			case exact && !always:
+				r = 3
+			case exact:
+				r = 1
+			case !always && !alwaysThere(d.name):
+				r = 2
+			}
+			if r <= rank {
+				continue
+			}
+			rank, best = r, pivot{class: d.class, name: d.name}
+			if exact {
+				best.exact, best.value = true, a.lang.value
+			}
+		}
+	}
+	return best, rank > 0
+}
+
+// pivotsOf returns the pivots that a unit covering c can have.
+func pivotsOf(c *conditions) (out []pivot) {
+	for i := range c.conds {
+		d := &c.conds[i]
+		out = append(out, pivot{class: d.class, name: d.name})
+		for _, a := range d.atoms {
+			if a.kind == in && len(a.lang.over) == 1 && a.lang.over[0].single() {
+				out = append(out, pivot{d.class, d.name, a.lang.over[0].value, true})
+			}
+		}
+	}
+	return out
+}
+
+// pivots returns those that a unit which takes the request can have.
+func (s *search) pivots() (out []pivot) {
+	add := func(d *dimension) {
+		if d.there {
+			out = append(out, pivot{class: d.class, name: d.name})
+			if !d.blurred {
+				out = append(out, pivot{d.class, d.name, d.value, true})
+			}
+		}
+	}
+	for i := range s.dims[1:] {
+		add(&s.dims[i+1])
+	}
+	for _, n := range alwaysNamed {
+		if s.dim(n.class, n.name) < 0 {
+			d := unnamed(n.class, n.name, &s.c.usual)
+			add(&d)
+		}
+	}
+	return out
+}
+
+var alwaysNamed = []condition{
+	{class: classPort}, {class: classNamespace},
+	{class: classHeader, name: ":method"}, {class: classHeader, name: ":authority"}, {class: classHeader, name: ":scheme"},
+}
+
+// insert returns the node of value, for the unit with a seq above all before.
+func (n *trieNode) insert(value string, seq int) *trieNode {
 	for value != "" {
 		child := n.children[value[0]]
 		if child == nil {
-			child = &trieNode{edge: value}
+			child = &trieNode{edge: value, least: seq}
 			n.attach(child)
-			n = child
-			break
+			return child
 		}
 		k := commonLen(child.edge, value)
 		if k < len(child.edge) {
-			upper := &trieNode{edge: child.edge[:k]}
+			upper := &trieNode{edge: child.edge[:k], least: child.least}
 			child.edge = child.edge[k:]
 			upper.attach(child)
 			n.attach(upper)
@@ -33,7 +116,7 @@ func (n *trieNode) insert(value string, u *unit) {
 		}
 		n, value = child, value[k:]
 	}
-	n.units = append(n.units, u)
+	return n
 }
 
 func (n *trieNode) attach(child *trieNode) {
@@ -43,19 +126,46 @@ func (n *trieNode) attach(child *trieNode) {
 	n.children[child.edge[0]] = child
 }
 
-// walk visits the units of each node whose value is a prefix of value, shortest
-// first, until yield returns false.
-func (n *trieNode) walk(value string, yield func([]*unit) bool) bool {
-	for {
-		if len(n.units) > 0 && !yield(n.units) {
+// walk visits the units whose uri may contain value, those with a pivot only if it
+// is among keys, and none that come after the limit, until visit returns false. It
+// returns false if that or the budget ended it.
+func (g *gatewayIndex) walk(value string, keys []pivot, limit *int, w *work, visit func([]*unit) bool) bool {
+	ended := false
+	at := func(n *trieNode) bool {
+		if n.least > *limit {
 			return false
 		}
-		if value == "" {
-			return true
+		ended = !w.spend(3+len(n.edge)/16) || !g.visit(n, keys, visit)
+		return !ended
+	}
+	g.plain.walk(value, at)
+	if !ended && g.folds {
+		g.fold.walk(lower(value), at)
+	}
+	return !ended
+}
+
+func (g *gatewayIndex) visit(n *trieNode, keys []pivot, visit func([]*unit) bool) bool {
+	if len(n.units) > 0 && !visit(n.units) {
+		return false
+	}
+	if len(n.pivots) > 0 {
+		for _, k := range keys {
+			if units := n.pivots[k]; len(units) > 0 && !visit(units) {
+				return false
+			}
 		}
+	}
+	return true
+}
+
+// walk visits each node whose value is a prefix of value, shortest first, until
+// yield returns false.
+func (n *trieNode) walk(value string, yield func(*trieNode) bool) {
+	for yield(n) && value != "" {
 		child := n.children[value[0]]
 		if child == nil || !strings.HasPrefix(value, child.edge) {
-			return true
+			return
 		}
 		n, value = child, value[len(child.edge):]
 	}

@@ -1,203 +1,156 @@
 package validate
 
-// The order that works: the routes that were dead move, each to the last place at
-// which it is live, and the others keep their order. A route that covers another
-// must come after it; where two cover each other, no order helps, and the later one
-// is left out as a duplicate. The result is verified by the decision itself.
+// The order that works. It is built from the back: a route that is live behind all
+// others can be the last one, and putting it there takes nothing from them; so the
+// last such route is put there, and the rest is ordered the same way. Where no
+// route can be last, no order makes all of them live: those that stand in each
+// other's way are told apart, and the last of them is left out.
+//
+// This finds an order whenever there is one, and a stable one: a route moves only
+// to get in front of those that cover it.
 
 import (
-	"maps"
+	"container/heap"
 	"slices"
 )
 
 // An arrangement is the outcome.
 type arrangement struct {
 	// order holds the routes that can be live together, in the order that works;
-	// nil when none was found.
+	// nil when the budget ended before it was found.
 	order []int
-	// duplicates maps a route to the one whose requests it repeats.
+	// proved: each of them is, not only not known to be dead.
+	proved bool
+	// duplicates maps a route to the one whose requests it repeats, conflicts a
+	// route to others beside which no order makes it live.
 	duplicates map[int]int
+	conflicts  map[int][]int
 }
 
-// arrange finds the order for the routes, of which those in dead are dead and
-// those in never contradict themselves.
-func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool) arrangement {
-	a := arrangement{duplicates: map[int]int{}}
-	m := newMeter()
-	a.duplicatesByText(f, deadBy, never, m)
-	const rounds = 4
-	for range rounds {
-		order := place(f, func(i int) bool { _, dup := a.duplicates[i]; return dup || never[i] }, m)
-		stillDead := verify(f, order, m)
-		if m.left <= 0 {
-			return a
-		}
-		if len(stillDead) == 0 {
-			a.order = order
-			return a
-		}
-		known := len(a.duplicates)
-		for _, i := range slices.Sorted(maps.Keys(stillDead)) {
-			for _, u := range stillDead[i] {
-				a.pair(f, i, u.route, m)
-			}
-		}
-		if len(a.duplicates) == known {
-			return a
-		}
+type arranger struct {
+	arrangement
+	f    *flat
+	c    *core
+	gone []bool        // placed, or left out
+	by   map[int][]int // what covers a route that cannot be last
+	// watchers are the routes to ask again when one is gone.
+	watchers map[int][]int
+	ready    intHeap
+}
+
+// arrange orders the routes but for those in never, which no request fits.
+func arrange(f *flat, never map[int]bool, w *work) arrangement {
+	a := &arranger{
+		f: f, c: newCore(w, f.usual), gone: make([]bool, len(f.routes)), by: map[int][]int{}, watchers: map[int][]int{},
 	}
-	return a
-}
-
-// duplicatesByText finds routes that repeat an earlier one word for word, or that
-// cover the one that covers them.
-func (a *arrangement) duplicatesByText(f *flat, deadBy map[int][]*unit, never map[int]bool, m *meter) {
-	first := map[string]int{}
+	a.proved, a.duplicates, a.conflicts = true, map[int]int{}, map[int][]int{}
+	a.c.narrow = true
+	left := 0
 	for i := range f.routes {
-		if f.routes[i].http == nil || never[i] {
+		if never[i] {
+			a.gone[i] = true
 			continue
 		}
-		by, isDead := deadBy[i]
-		text := matchesText(f.routes[i].http)
-		if o, ok := first[text]; ok && isDead {
-			a.duplicates[i] = o
-			continue
-		}
-		if !isDead || len(f.routes[i].judged) > 0 {
-			if _, ok := first[text]; !ok {
-				first[text] = i
-			}
-		}
-		if len(by) == 1 {
-			a.pair(f, i, by[0].route, m)
-		}
-	}
-}
-
-// pair records the later of two routes as a duplicate when each covers the other.
-func (a *arrangement) pair(f *flat, i, j int, m *meter) {
-	i, j = max(i, j), min(i, j)
-	if _, done := a.duplicates[i]; done || i == j {
-		return
-	}
-	if _, gone := a.duplicates[j]; !gone && coversRoute(f, i, j, m) && coversRoute(f, j, i, m) {
-		a.duplicates[i] = j
-	}
-}
-
-// coversRoute: each unit that i is judged by is covered by one of j.
-func coversRoute(f *flat, i, j int, m *meter) bool {
-	for _, u := range f.routes[i].judged {
-		if !m.spend(len(f.routes[j].cover)) || !slices.ContainsFunc(f.routes[j].cover, func(o *unit) bool {
-			return o.gateway == u.gateway && o.covers(u.conditions, m)
-		}) {
-			return false
-		}
-	}
-	return len(f.routes[i].judged) > 0
-}
-
-// place inserts route after route, each at the last place where one of its units is
-// covered by none before it.
-func place(f *flat, skip func(int) bool, m *meter) []int {
-	c := newCore(m)
-	l := newLabels(len(f.routes))
-	for i := range f.routes {
-		if skip(i) {
-			continue
-		}
-		before := -1 // at the end
-		for _, u := range f.routes[i].judged {
-			if u.never != "" {
-				continue
-			}
-			first := -1
-			c.coverers(u,
-				func(o *unit) bool { return first < 0 || l.at[o.route] < l.at[first] },
-				func(o *unit) { first = o.route })
-			if first < 0 {
-				before = -1
-				break
-			}
-			if before < 0 || l.at[first] > l.at[before] {
-				before = first
-			}
-		}
-		l.insert(i, before)
+		left++
 		for _, u := range f.routes[i].cover {
-			c.add(u)
+			a.c.add(u)
 		}
 	}
-	return l.order()
-}
-
-// verify returns the routes that are dead in this order, and by what.
-func verify(f *flat, order []int, m *meter) map[int][]*unit {
-	c := newCore(m)
-	out := map[int][]*unit{}
-	for _, i := range order {
-		if r := judge(c, f, i); r.dead {
-			out[i] = r.by
+	for i := range f.routes {
+		if !a.gone[i] {
+			a.ask(i)
 		}
 	}
-	return out
-}
-
-// labels keeps routes in a list in which a place is compared by its label.
-type labels struct {
-	at         []uint64
-	prev, next []int
-	head, tail int
-}
-
-const labelGap = 1 << 32
-
-func newLabels(n int) *labels {
-	return &labels{at: make([]uint64, n), prev: make([]int, n), next: make([]int, n), head: -1, tail: -1}
-}
-
-// insert puts i before a route, or at the end for -1.
-func (l *labels) insert(i, before int) {
-	if before < 0 {
-		l.prev[i], l.next[i] = l.tail, -1
-		l.at[i] = labelGap
-		if l.tail >= 0 {
-			l.next[l.tail] = i
-			l.at[i] = l.at[l.tail] + labelGap
+	for ; left > 0; left-- {
+		if w.left <= 0 {
+			a.order = nil
+			return a.arrangement
+		}
+		var i int
+		if len(a.ready) > 0 {
+			i, _ = heap.Pop(&a.ready).(int)
+			a.order = append(a.order, i)
 		} else {
-			l.head = i
+			i = a.leaveOut()
 		}
-		l.tail = i
+		a.gone[i] = true
+		delete(a.by, i)
+		for _, k := range a.watchers[i] {
+			if _, waits := a.by[k]; waits {
+				a.ask(k)
+			}
+		}
+	}
+	slices.Reverse(a.order)
+	return a.arrangement
+}
+
+// ask decides whether route i can be last of those that are left.
+func (a *arranger) ask(i int) {
+	delete(a.by, i)
+	var by []int
+	live := len(a.f.routes[i].judged) == 0
+	for _, u := range a.f.routes[i].judged {
+		v := a.c.decideAmong(u, func(o *unit) bool { return o.route == i || a.gone[o.route] })
+		if v.state != Dead {
+			a.proved = a.proved && v.state == Live
+			live = true
+			break
+		}
+		for _, o := range v.by {
+			if !slices.Contains(by, o.route) {
+				by = append(by, o.route)
+			}
+		}
+	}
+	if live {
+		heap.Push(&a.ready, i)
 		return
 	}
-	p := l.prev[before]
-	if l.at[before]-l.label(p) < 2 {
-		for n, label := l.head, uint64(labelGap); n >= 0; n, label = l.next[n], label+labelGap {
-			l.at[n] = label
+	a.by[i] = by
+	for _, o := range by {
+		a.watchers[o] = append(a.watchers[o], i)
+	}
+}
+
+// leaveOut picks the last of some routes that stand in each other's way.
+func (a *arranger) leaveOut() int {
+	at := -1
+	for i := range a.by {
+		at = max(at, i)
+	}
+	step := map[int]int{}
+	var path []int
+	for {
+		if first, again := step[at]; again {
+			path = path[first:]
+			break
 		}
+		step[at] = len(path)
+		path = append(path, at)
+		at = a.by[at][0]
 	}
-	l.at[i] = l.label(p) + (l.at[before]-l.label(p))/2
-	l.prev[i], l.next[i], l.prev[before] = p, before, i
-	if p >= 0 {
-		l.next[p] = i
+	last := slices.Max(path)
+	if by := a.by[last]; len(by) == 1 && slices.Equal(a.by[by[0]], []int{last}) {
+		a.duplicates[last] = by[0]
 	} else {
-		l.head = i
+		a.conflicts[last] = slices.Sorted(slices.Values(by))
 	}
+	return last
 }
 
-func (l *labels) label(i int) uint64 {
-	if i < 0 {
-		return 0
-	}
-	return l.at[i]
-}
+// intHeap gives the largest first.
+type intHeap []int
 
-func (l *labels) order() []int {
-	var out []int
-	for i := l.head; i >= 0; i = l.next[i] {
-		out = append(out, i)
-	}
-	return out
+func (h intHeap) Len() int           { return len(h) }
+func (h intHeap) Less(i, j int) bool { return h[i] > h[j] }
+func (h intHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *intHeap) Push(x any)        { i, _ := x.(int); *h = append(*h, i) }
+func (h *intHeap) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	*h = (*h)[:last]
+	return x
 }
 
 // moves returns, of an order, the routes that stand before one with a smaller

@@ -53,8 +53,9 @@ func RouteOrderUpdate(old, vs *networkingv1.VirtualService, delegates Delegates)
 }
 
 // WorkingOrder returns the order of spec.http, as indices, in which every route is
-// live; ok is false when none was found. Only dead routes move, each to the last place
-// at which it is live.
+// live: the given one where nothing is dead, else the one in which routes move only
+// to get in front of those that cover them. ok is false when there is none, or none
+// was found within the work budget.
 func WorkingOrder(vs *networkingv1.VirtualService, delegates Delegates) (order []int, ok bool) {
 	j := newJudgement(vs, delegates)
 	if j == nil {
@@ -94,7 +95,7 @@ func (it *item) path() string {
 type judgement struct {
 	flat  *flat
 	items []item
-	m     *meter
+	w     *work
 	plan  *arrangement
 	// subjects holds those of routes already asked for: a route can be large.
 	subjects map[int]string
@@ -113,13 +114,13 @@ func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgeme
 	if vs == nil {
 		return nil
 	}
-	m := newMeter()
-	f, ok := flatten(vs, delegates, m)
+	w := newWork()
+	f, ok := flatten(vs, delegates, w)
 	if !ok {
 		return nil
 	}
-	j := &judgement{flat: f, m: m, subjects: map[int]string{}}
-	c := newCore(m)
+	j := &judgement{flat: f, w: w, subjects: map[int]string{}}
+	c := newCore(w, f.usual)
 	for i := range f.routes {
 		if f.routes[i].http == nil {
 			continue
@@ -257,16 +258,14 @@ func (j *judgement) object() finding.Object {
 // arrange works the order out once.
 func (j *judgement) arrange() arrangement {
 	if j.plan == nil {
-		deadBy, never := map[int][]*unit{}, map[int]bool{}
+		never := map[int]bool{}
 		for i := range j.items {
-			switch v := j.items[i].verdict; {
-			case v.never:
+			if v := j.items[i].verdict; v.never {
 				never[v.route] = true
-			case v.dead:
-				deadBy[v.route] = v.by
 			}
 		}
-		a := arrange(j.flat, deadBy, never)
+		w := &work{left: budget / 2, languages: j.w.languages}
+		a := arrange(j.flat, never, w)
 		j.plan = &a
 	}
 	return *j.plan

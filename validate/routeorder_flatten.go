@@ -7,26 +7,28 @@ package validate
 // mesh. Gateways that no entry names see the same routes and are judged as one.
 
 import (
-	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 )
 
-// maxUnits bounds the product of entries and gateways. Beyond it nothing is judged:
-// an object of 3 MB with one gateway stays far below.
-const maxUnits = 250_000
+// maxUnits bounds the product of entries and gateways. Beyond it nothing is judged.
+const maxUnits = 25_000
 
 // otherGateways stands for the gateways that no entry names.
 const otherGateways = ""
 
 const meshGateway = "mesh"
 
+// maxAuthorities bounds the hosts that are tried for a request.
+const maxAuthorities = 8
+
 // A routeUnits is one route: the units it is judged by, and those by which it
-// covers later ones. They differ for a delegating route, and for gateways that
-// spec.gateways does not list: no proxy loads the VirtualService there.
+// covers later ones. They differ for a delegating route, and within a delegate,
+// where a root may list a gateway that only one entry names.
 type routeUnits struct {
 	http          *networking.HTTPRoute
 	judged, cover []*unit
@@ -41,10 +43,20 @@ type flat struct {
 	// than one gateway, so that a message must name it.
 	gateways []string
 	several  bool
+	// usual are the values of a request that no entry tells apart from others.
+	usual usual
+}
+
+// gatewayOf names the gateway of a unit, one of several when it is any.
+func (f *flat) gatewayOf(u *unit) string {
+	if u.gateway == otherGateways && len(f.gateways) > 0 {
+		return f.gateways[0]
+	}
+	return u.gateway
 }
 
 // flatten returns false when the object is too large to be judged.
-func flatten(vs *networkingv1.VirtualService, delegates Delegates, m *meter) (*flat, bool) {
+func flatten(vs *networkingv1.VirtualService, delegates Delegates, w *work) (*flat, bool) {
 	f := &flat{vs: vs, delegate: isDelegate(vs), routes: make([]routeUnits, len(vs.Spec.Http))}
 	entries := make([][]entry, len(vs.Spec.Http))
 	named := map[string]bool{}
@@ -69,21 +81,32 @@ func flatten(vs *networkingv1.VirtualService, delegates Delegates, m *meter) (*f
 			listed[g] = false
 		}
 	}
-	all := slices.Sorted(maps.Keys(listed))
+	var all []string
+	for g, in := range listed {
+		if in || f.delegate {
+			all = append(all, g)
+		}
+	}
+	slices.Sort(all)
 	f.several = len(all) > 1
 
+	ports, namespaces := map[uint32]bool{}, map[string]bool{}
 	units := 0
 	for i := range entries {
 		f.routes[i].http = vs.Spec.Http[i]
 		for _, e := range entries[i] {
-			at := all
+			at, unlisted := all, false
 			if len(e.gateways) > 0 {
-				at = e.gateways
+				at, unlisted = f.inForce(e.gateways, listed)
 			}
 			if units += len(at); units > maxUnits {
 				return nil, false
 			}
-			c := newConditions(e.match, m)
+			c := newConditions(e.match, w)
+			if unlisted && c.never == "" {
+				c.never = "spec.gateways has none of its gateways, so no proxy executes it"
+			}
+			ports[e.match.GetPort()], namespaces[e.match.GetSourceNamespace()] = true, true
 			for _, g := range at {
 				u := &unit{conditions: c, gateway: g, route: i, entry: e.entry, via: e.via}
 				u.judged = e.judged && (len(e.gateways) > 0 || listed[g])
@@ -96,7 +119,52 @@ func flatten(vs *networkingv1.VirtualService, delegates Delegates, m *meter) (*f
 			}
 		}
 	}
+	f.usual = usualOf(vs, ports, namespaces)
 	return f, true
+}
+
+// inForce returns those gateways of an entry at which a proxy loads the
+// VirtualService (getGatewayNames reads spec.gateways alone); unlisted says that
+// there is none, and the entry stands at a place of its own.
+func (f *flat) inForce(gateways []string, listed map[string]bool) (at []string, unlisted bool) {
+	if f.delegate {
+		return gateways, false
+	}
+	for _, g := range gateways {
+		if listed[g] {
+			at = append(at, g)
+		}
+	}
+	if len(at) == 0 {
+		return gateways[:1], true
+	}
+	return at, false
+}
+
+// usualOf returns a port and a namespace that no entry names.
+func usualOf(vs *networkingv1.VirtualService, ports map[uint32]bool, namespaces map[string]bool) usual {
+	u := usual{namespace: "default"}
+	for i := 2; namespaces[u.namespace]; i++ {
+		u.namespace = "other-" + strconv.Itoa(i)
+	}
+	port := uint32(80)
+	for next := uint32(8080); ports[port]; next++ {
+		port = next
+	}
+	u.port = strconv.Itoa(int(port))
+	for _, h := range vs.Spec.Hosts[:min(len(vs.Spec.Hosts), maxAuthorities)] {
+		switch {
+		case h == "*":
+			continue
+		case strings.HasPrefix(h, "*"):
+			h = "www" + h[1:]
+		}
+		u.authority = append(u.authority, h, h+":"+u.port)
+	}
+	if len(u.authority) == 0 {
+		u.authority = []string{"www.example.com"}
+	}
+	return u
 }
 
 // listed returns spec.gateways, those that no entry names as one.

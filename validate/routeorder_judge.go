@@ -4,7 +4,10 @@ package validate
 // route is dead when all its entries are. A unit may be covered by a sibling, an
 // earlier entry of its own route: then the route is as live as the sibling.
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // routeVerdict is the outcome for one route.
 type routeVerdict struct {
@@ -35,7 +38,7 @@ func judge(c *core, f *flat, i int) routeVerdict {
 	}
 	out := routeVerdict{route: i, dead: len(r.judged) > 0, never: true}
 	for _, u := range r.judged {
-		out.dead = out.dead && u.verdict.state == dead
+		out.dead = out.dead && u.verdict.state == Dead
 		out.never = out.never && u.never != ""
 	}
 	out.never = out.never && out.dead
@@ -68,15 +71,26 @@ func judge(c *core, f *flat, i int) routeVerdict {
 // deadEntries returns one unit for each entry that is dead at all its gateways.
 func deadEntries(judged []*unit) []*unit {
 	var out []*unit
-	for from := 0; from < len(judged); {
-		to, all := from, true
-		for ; to < len(judged) && judged[to].entry == judged[from].entry; to++ {
-			all = all && judged[to].verdict.state == dead
+	for units := range byEntry(judged) {
+		if stateOf(units) == Dead {
+			out = append(out, units[0])
 		}
-		if all {
-			out = append(out, judged[from])
-		}
-		from = to
 	}
 	return out
+}
+
+// byEntry yields the units of one entry after the other.
+func byEntry(judged []*unit) iter.Seq[[]*unit] {
+	return func(yield func([]*unit) bool) {
+		for from := 0; from < len(judged); {
+			to := from + 1
+			for to < len(judged) && judged[to].entry == judged[from].entry {
+				to++
+			}
+			if !yield(judged[from:to]) {
+				return
+			}
+			from = to
+		}
+	}
 }

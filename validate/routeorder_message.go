@@ -121,11 +121,11 @@ func scope(by []*unit) string {
 			text := ""
 			switch d.class {
 			case classPort:
-				text = "on port " + d.atoms[0].id
+				text = "on port " + d.atoms[0].lang.value
 			case classLabel:
-				text = "from source label " + plain(d.name+"="+d.atoms[0].id)
+				text = "from source label " + plain(d.name+"="+d.atoms[0].lang.value)
 			case classNamespace:
-				text = "from source namespace " + plain(d.atoms[0].id)
+				text = "from source namespace " + plain(d.atoms[0].lang.value)
 			default:
 			}
 			if text != "" && !slices.Contains(out, text) && len(out) < 3 {
@@ -151,25 +151,14 @@ func (j *judgement) exampleText(it *item) string {
 		}
 		u = judged[i]
 	}
-	if u.never != "" {
-		return ""
-	}
-	m := &meter{left: budget / 16}
-	r := u.example(m)
-	if r == nil {
-		return ""
-	}
-	taker := j.taker(u, r, m)
-	if taker == nil || taker.route == route {
+	r, taker := u.verdict.request, u.verdict.taker
+	if r == nil || taker == nil || taker.route == route {
 		return ""
 	}
 	here, there := destination(j.http(taker.route)), destination(j.http(route))
 	at := ""
 	if j.flat.several && !j.flat.delegate {
-		at = u.gateway
-		if at == otherGateways && len(j.flat.gateways) > 0 {
-			at = j.flat.gateways[0]
-		}
+		at = j.flat.gatewayOf(u)
 	}
 	text := "For example, " + r.text(at) + " goes to " + here
 	if !slices.ContainsFunc(it.by(), func(o *unit) bool { return o.route == taker.route }) || here == there {
@@ -179,25 +168,6 @@ func (j *judgement) exampleText(it *item) string {
 		text += " instead of " + there
 	}
 	return text + "."
-}
-
-// taker is the first unit before u that takes the request; nil when one before it
-// may.
-func (j *judgement) taker(u *unit, r *request, m *meter) *unit {
-	for i := range u.route + 1 {
-		for _, o := range j.flat.routes[i].cover {
-			if o == u || !m.spend(1) {
-				return nil
-			}
-			switch yes, known := o.takes(r, m); {
-			case !known:
-				return nil
-			case yes:
-				return o
-			}
-		}
-	}
-	return nil
 }
 
 // dashHint: a covering entry and a sibling that set different fields and, as one
@@ -218,8 +188,8 @@ func (j *judgement) dashHint(it *item, by []*unit) string {
 		if k == c.entry || a == nil || s == nil || c.route == u.route && k == u.entry || !apartFields(a, s) {
 			continue
 		}
-		one := newConditions(mergeMatch(a, s), j.m)
-		if one.never == "" && !one.covers(u.conditions, j.m) {
+		one := newConditions(mergeMatch(a, s), j.w)
+		if one.never == "" && !one.covers(u.conditions, j.w) {
 			return "The entries of a match list are alternatives: if " + c.path() + " and " + matchPath(c.route, k) +
 				" are meant to hold together, make them one entry, without the second dash."
 		}
@@ -261,6 +231,10 @@ func (j *judgement) remedy(it *item, by []*unit) string {
 		text := httpPath(i) + " matches the same requests as " + httpPath(o) +
 			": no order makes both live. Delete one of them."
 		return text
+	}
+	if others, ok := a.conflicts[i]; ok {
+		return "No order makes " + httpPath(i) + " live beside " + finding.Truncate(paths(others), maxCondition) +
+			", since each order leaves one of them without requests. Narrow or delete one of them."
 	}
 	if a.order == nil {
 		return "No order was found in which every route is live: narrow the match of " + by[0].path() +
