@@ -64,6 +64,7 @@ type core struct {
 	w        *work
 	usual    usual
 	searches int // what searches may still spend
+	first    search
 	// narrow: of several units that cover one, name the one with the longest uri,
 	// not the first.
 	narrow bool
@@ -73,6 +74,7 @@ type core struct {
 type gatewayIndex struct {
 	plain, fold trieNode // by the shapes without and with ignoreUriCase
 	folds       bool     // fold holds any
+	keys        []pivot  // of the last walk, for the next one
 	all         []*unit  // the catch-alls
 }
 
@@ -124,8 +126,8 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 	if c.w.left <= 0 {
 		return verdict{}
 	}
-	s, ok := c.begin(u, skip)
-	if !ok {
+	s := &c.first
+	if !s.begin(c, u, skip) {
 		return verdict{} // never would have said so: the budget has ended
 	}
 	taker, known := c.firstTaker(s)
@@ -181,7 +183,7 @@ func (c *core) cover(u *unit, skip func(*unit) bool) *unit {
 	var by *unit
 	limit := math.MaxInt
 	// What contains all of u contains its first shape. The longest uri comes last.
-	g.walk(u.uri.over[0].value, pivotsOf(u.conditions), &limit, c.w, func(units []*unit) bool {
+	g.walk(u.uri.over[0].value, u.conditions, &limit, c.w, func(units []*unit) bool {
 		for _, o := range units {
 			if o.seq > limit {
 				break
@@ -211,7 +213,7 @@ func (c *core) firstTaker(s *search) (*unit, bool) {
 	}
 	var first *unit
 	limit := math.MaxInt
-	ok := g.walk(s.dims[0].value, s.pivots(), &limit, s.w, func(units []*unit) bool {
+	ok := g.walk(s.dims[0].value, s, &limit, s.w, func(units []*unit) bool {
 		for _, o := range units {
 			if o.seq > limit {
 				break

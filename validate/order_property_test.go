@@ -531,6 +531,9 @@ func TestDeadMeansThatNoRequestReachesIt(t *testing.T) {
 			if strings.Contains(f.Path, "match") && vs.Spec.Http[routeOf(f.Path)].Delegate != nil {
 				continue // an entry of a root: its routes are the delegate's
 			}
+			if strings.Contains(f.Message, " adds nothing: ") {
+				continue // reached, but a later sibling would be too
+			}
 			require.False(t, reached[f.Path], "round %d: %s\n%s", n, f.Text(), dump(vs, d))
 			if f.Severity == finding.Error && vs.Spec.Http[routeOf(f.Path)].Delegate == nil {
 				stats.dead++

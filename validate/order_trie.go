@@ -56,8 +56,8 @@ func pivotOf(c *conditions) (best pivot, ok bool) {
 	return best, rank > 0
 }
 
-// pivotsOf returns the pivots that a unit covering c can have.
-func pivotsOf(c *conditions) (out []pivot) {
+// pivots returns those that a unit which covers c can have.
+func (c *conditions) pivots(out []pivot) []pivot {
 	for i := range c.conds {
 		d := &c.conds[i]
 		out = append(out, pivot{class: d.class, name: d.name})
@@ -70,8 +70,11 @@ func pivotsOf(c *conditions) (out []pivot) {
 	return out
 }
 
+// A pivoter tells which pivots to look for, once a node holds any.
+type pivoter interface{ pivots(out []pivot) []pivot }
+
 // pivots returns those that a unit which takes the request can have.
-func (s *search) pivots() (out []pivot) {
+func (s *search) pivots(out []pivot) []pivot {
 	add := func(d *dimension) {
 		if d.there {
 			out = append(out, pivot{class: d.class, name: d.name})
@@ -127,15 +130,20 @@ func (n *trieNode) attach(child *trieNode) {
 }
 
 // walk visits the units whose uri may contain value, those with a pivot only if it
-// is among keys, and none that come after the limit, until visit returns false. It
+// is among those of the pivoter, and none that come after the limit, until visit returns false. It
 // returns false if that or the budget ended it.
-func (g *gatewayIndex) walk(value string, keys []pivot, limit *int, w *work, visit func([]*unit) bool) bool {
+func (g *gatewayIndex) walk(value string, of pivoter, limit *int, w *work, visit func([]*unit) bool) bool {
+	var keys []pivot
 	ended := false
 	at := func(n *trieNode) bool {
 		if n.least > *limit {
 			return false
 		}
-		ended = !w.spend(3+len(n.edge)/16) || !g.visit(n, keys, visit)
+		if len(n.pivots) > 0 && keys == nil {
+			keys = of.pivots(g.keys[:0])
+			g.keys = keys
+		}
+		ended = !w.spend(3+len(n.edge)/16) || !n.visit(keys, visit)
 		return !ended
 	}
 	g.plain.walk(value, at)
@@ -145,15 +153,16 @@ func (g *gatewayIndex) walk(value string, keys []pivot, limit *int, w *work, vis
 	return !ended
 }
 
-func (g *gatewayIndex) visit(n *trieNode, keys []pivot, visit func([]*unit) bool) bool {
+func (n *trieNode) visit(keys []pivot, visit func([]*unit) bool) bool {
 	if len(n.units) > 0 && !visit(n.units) {
 		return false
 	}
-	if len(n.pivots) > 0 {
-		for _, k := range keys {
-			if units := n.pivots[k]; len(units) > 0 && !visit(units) {
-				return false
-			}
+	if len(n.pivots) == 0 {
+		return true
+	}
+	for _, k := range keys {
+		if units := n.pivots[k]; len(units) > 0 && !visit(units) {
+			return false
 		}
 	}
 	return true

@@ -38,8 +38,9 @@ type arranger struct {
 	ready    intHeap
 }
 
-// arrange orders the routes but for those in never, which no request fits.
-func arrange(f *flat, never map[int]bool, w *work) arrangement {
+// arrange orders the routes but for those in never, which no request fits. Those in
+// deadBy are dead in the given order.
+func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arrangement {
 	a := &arranger{
 		f: f, c: newCore(w, f.usual), gone: make([]bool, len(f.routes)), by: map[int][]int{}, watchers: map[int][]int{},
 	}
@@ -57,7 +58,9 @@ func arrange(f *flat, never map[int]bool, w *work) arrangement {
 		}
 	}
 	for i := range f.routes {
-		if !a.gone[i] {
+		if by := deadBy[i]; len(by) > 0 {
+			a.wait(i, by)
+		} else if !a.gone[i] {
 			a.ask(i)
 		}
 	}
@@ -88,7 +91,7 @@ func arrange(f *flat, never map[int]bool, w *work) arrangement {
 // ask decides whether route i can be last of those that are left.
 func (a *arranger) ask(i int) {
 	delete(a.by, i)
-	var by []int
+	var by []*unit
 	live := len(a.f.routes[i].judged) == 0
 	for _, u := range a.f.routes[i].judged {
 		v := a.c.decideAmong(u, func(o *unit) bool { return o.route == i || a.gone[o.route] })
@@ -97,20 +100,25 @@ func (a *arranger) ask(i int) {
 			live = true
 			break
 		}
-		for _, o := range v.by {
-			if !slices.Contains(by, o.route) {
-				by = append(by, o.route)
-			}
-		}
+		by = append(by, v.by...)
 	}
 	if live {
 		heap.Push(&a.ready, i)
-		return
+	} else {
+		a.wait(i, by)
 	}
-	a.by[i] = by
+}
+
+// wait puts route i off until one of by is gone.
+func (a *arranger) wait(i int, by []*unit) {
+	var routes []int
 	for _, o := range by {
-		a.watchers[o] = append(a.watchers[o], i)
+		if !slices.Contains(routes, o.route) {
+			routes = append(routes, o.route)
+			a.watchers[o.route] = append(a.watchers[o.route], i)
+		}
 	}
+	a.by[i] = routes
 }
 
 // leaveOut picks the last of some routes that stand in each other's way.

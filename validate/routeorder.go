@@ -35,21 +35,31 @@ const maxDetailed = 20
 // RouteOrder returns a finding for each dead route and each dead match of vs, in
 // their order, errors first, at most maxDetailed of them and two that count the rest.
 func RouteOrder(vs *networkingv1.VirtualService, delegates Delegates) []finding.Finding {
-	return RouteOrderUpdate(nil, vs, delegates)
+	findings, _ := RouteOrderUpdate(nil, vs, delegates)
+	return findings
 }
 
 // RouteOrderUpdate is RouteOrder for an update: errors that the old object had
 // already are warnings. It does what finding.Ratchet does, but before the bound, so
 // that a finding which was only counted is known too. old may be nil.
-func RouteOrderUpdate(old, vs *networkingv1.VirtualService, delegates Delegates) []finding.Finding {
+//
+// undecided are the places of match entries of which the work budget did not tell
+// whether a request reaches them. Nothing is found about those.
+func RouteOrderUpdate(old, vs *networkingv1.VirtualService, delegates Delegates) (findings []finding.Finding, undecided []string) {
 	j := newJudgement(vs, delegates)
-	if j == nil || len(j.items) == 0 {
-		return nil
+	if j == nil {
+		return nil, []string{"spec.http"}
 	}
-	if o := newJudgement(old, delegates); o != nil {
-		j.ratchet(o)
+	if j.hasErrors() {
+		if o := newJudgement(old, delegates); o != nil {
+			j.ratchet(o)
+		}
 	}
-	return j.findings()
+	return j.findings(), j.undecided
+}
+
+func (j *judgement) hasErrors() bool {
+	return slices.ContainsFunc(j.items, func(it item) bool { return it.severity == finding.Error })
 }
 
 // WorkingOrder returns the order of spec.http, as indices, in which every route is
@@ -81,6 +91,8 @@ type item struct {
 	severity finding.Severity
 	verdict  routeVerdict
 	entry    *unit // of IneffectiveMatch
+	// sibling is a later entry of the same route that makes a live one superfluous.
+	sibling *unit
 	// rootless: dead only if no root leaves this earlier unit out.
 	rootless *unit
 }
@@ -95,8 +107,10 @@ func (it *item) path() string {
 type judgement struct {
 	flat  *flat
 	items []item
-	w     *work
-	plan  *arrangement
+	// undecided are the places of entries that are not known to be dead or live.
+	undecided []string
+	w         *work
+	plan      *arrangement
 	// subjects holds those of routes already asked for: a route can be large.
 	subjects map[int]string
 }
@@ -129,8 +143,13 @@ func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgeme
 		if v.dead {
 			j.items = append(j.items, j.deadRoute(v))
 		}
-		for _, u := range v.entries {
-			j.items = append(j.items, item{code: finding.IneffectiveMatch, severity: finding.Warning, verdict: v, entry: u})
+		for _, e := range v.entries {
+			j.items = append(j.items, item{code: finding.IneffectiveMatch, severity: finding.Warning, verdict: v, entry: e.unit, sibling: e.sibling})
+		}
+		for units := range byEntry(f.routes[i].judged) {
+			if stateOf(units) == Unknown {
+				j.undecided = append(j.undecided, units[0].path())
+			}
 		}
 	}
 	return j
@@ -258,14 +277,17 @@ func (j *judgement) object() finding.Object {
 // arrange works the order out once.
 func (j *judgement) arrange() arrangement {
 	if j.plan == nil {
-		never := map[int]bool{}
+		deadBy, never := map[int][]*unit{}, map[int]bool{}
 		for i := range j.items {
-			if v := j.items[i].verdict; v.never {
+			switch v := j.items[i].verdict; {
+			case v.never:
 				never[v.route] = true
+			case v.dead:
+				deadBy[v.route] = v.by
 			}
 		}
 		w := &work{left: budget / 2, languages: j.w.languages}
-		a := arrange(j.flat, never, w)
+		a := arrange(j.flat, deadBy, never, w)
 		j.plan = &a
 	}
 	return *j.plan

@@ -106,9 +106,16 @@ func flatten(vs *networkingv1.VirtualService, delegates Delegates, w *work) (*fl
 			if unlisted && c.never == "" {
 				c.never = "spec.gateways has none of its gateways, so no proxy executes it"
 			}
-			ports[e.match.GetPort()], namespaces[e.match.GetSourceNamespace()] = true, true
-			for _, g := range at {
-				u := &unit{conditions: c, gateway: g, route: i, entry: e.entry, via: e.via}
+			if p := e.match.GetPort(); p != 0 {
+				ports[p] = true
+			}
+			if ns := e.match.GetSourceNamespace(); ns != "" {
+				namespaces[ns] = true
+			}
+			made := make([]unit, len(at))
+			for k, g := range at {
+				u := &made[k]
+				*u = unit{conditions: c, gateway: g, route: i, entry: e.entry, via: e.via}
 				u.judged = e.judged && (len(e.gateways) > 0 || listed[g])
 				if u.judged {
 					f.routes[i].judged = append(f.routes[i].judged, u)

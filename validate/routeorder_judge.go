@@ -17,9 +17,12 @@ type routeVerdict struct {
 	never bool
 	// by are the units of other routes that take the requests of a dead one.
 	by []*unit
-	// entries are the dead ones of a live route.
-	entries []*unit
+	// entries are the dead or superfluous ones of a live route.
+	entries []ineffective
 }
+
+// ineffective is an entry that could be left out. sibling is nil when it is dead.
+type ineffective struct{ unit, sibling *unit }
 
 // judge decides route i behind those that the core holds, and adds it.
 func judge(c *core, f *flat, i int) routeVerdict {
@@ -43,7 +46,7 @@ func judge(c *core, f *flat, i int) routeVerdict {
 	}
 	out.never = out.never && out.dead
 	if !out.dead {
-		out.entries = deadEntries(r.judged)
+		out.entries = ineffectives(c, f, i)
 		return out
 	}
 	seen := map[*unit]bool{}
@@ -68,15 +71,48 @@ func judge(c *core, f *flat, i int) routeVerdict {
 	return out
 }
 
-// deadEntries returns one unit for each entry that is dead at all its gateways.
-func deadEntries(judged []*unit) []*unit {
-	var out []*unit
-	for units := range byEntry(judged) {
+// maxSiblings bounds the entries of one route that are compared with each other.
+const maxSiblings = 100
+
+// ineffectives returns the entries that are dead at all their gateways, and those
+// that are live but covered by a later one of the same route, which takes their
+// requests to the same place. One with a name or a statPrefix of its own is told
+// apart in logs and metrics, and in a delegate a root may leave out the sibling.
+func ineffectives(c *core, f *flat, route int) []ineffective {
+	r := &f.routes[route]
+	var out []ineffective
+	var entries [][]*unit
+	for units := range byEntry(r.judged) {
+		entries = append(entries, units)
+	}
+	compare := len(entries) <= maxSiblings && !f.delegate && r.http.Delegate == nil
+	for i, units := range entries {
 		if stateOf(units) == Dead {
-			out = append(out, units[0])
+			out = append(out, ineffective{unit: units[0]})
+			continue
+		}
+		if m := r.http.Match[max(units[0].entry, 0):]; !compare || len(m) == 0 || m[0].GetName() != "" || m[0].GetStatPrefix() != "" {
+			continue
+		}
+		for _, later := range entries[i+1:] {
+			if stateOf(later) != Dead && coversEntry(later, units, c.w) {
+				out = append(out, ineffective{units[0], later[0]})
+				break
+			}
 		}
 	}
 	return out
+}
+
+func coversEntry(by, units []*unit, w *work) bool {
+	for _, u := range units {
+		if !w.spend(len(by)) || !slices.ContainsFunc(by, func(o *unit) bool {
+			return o.gateway == u.gateway && o.covers(u.conditions, w)
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // byEntry yields the units of one entry after the other.

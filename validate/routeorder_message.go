@@ -43,6 +43,9 @@ func (j *judgement) detailed(it *item) finding.Finding {
 }
 
 func (it *item) by() []*unit {
+	if it.sibling != nil {
+		return []*unit{it.sibling}
+	}
 	if it.entry != nil {
 		return it.entry.verdict.by
 	}
@@ -51,6 +54,9 @@ func (it *item) by() []*unit {
 
 func (j *judgement) sentence(it *item, by []*unit) string {
 	what := j.subjectText(it)
+	if it.sibling != nil {
+		return what + " adds nothing: " + j.coveringText(by) + " of the same route takes all its requests too."
+	}
 	if len(by) == 0 {
 		return what + " can never match: " + j.contradiction(it) + "."
 	}
@@ -141,6 +147,9 @@ func scope(by []*unit) string {
 
 // exampleText shows one request and where it goes instead.
 func (j *judgement) exampleText(it *item) string {
+	if it.sibling != nil {
+		return ""
+	}
 	route := it.verdict.route
 	u := it.entry
 	if u == nil {
@@ -178,7 +187,7 @@ func (j *judgement) dashHint(it *item, by []*unit) string {
 	if u == nil {
 		u = j.flat.routes[it.verdict.route].judged[0]
 	}
-	if len(by) == 0 || by[0].via != "" {
+	if len(by) == 0 || by[0].via != "" || it.sibling != nil {
 		return ""
 	}
 	c := by[0]

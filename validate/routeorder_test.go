@@ -700,6 +700,11 @@ func TestRouteOrderIsBounded(t *testing.T) {
 	assert.Len(t, order, n)
 }
 
+func updated(old, vs *networkingv1.VirtualService, delegates Delegates) []finding.Finding {
+	fs, _ := RouteOrderUpdate(old, vs, delegates)
+	return fs
+}
+
 func TestRouteOrderUpdate(t *testing.T) {
 	vs := func(prefixes ...string) *networkingv1.VirtualService {
 		return many(len(prefixes), func(i int) *networking.HTTPRoute { return prefixRoute(prefixes[i]) })
@@ -710,10 +715,10 @@ func TestRouteOrderUpdate(t *testing.T) {
 		}
 		return out
 	}
-	assert.Equal(t, []string{"error spec.http[1]"}, severities(RouteOrderUpdate(nil, vs("/", "/a"), nil)))
-	assert.Equal(t, []string{"warning spec.http[1]"}, severities(RouteOrderUpdate(vs("/", "/a"), vs("/", "/a"), nil)))
-	assert.Equal(t, []string{"error spec.http[2]", "warning spec.http[1]"}, severities(RouteOrderUpdate(vs("/", "/a"), vs("/", "/a", "/b"), nil)))
-	assert.Equal(t, []string{"error spec.http[2]", "warning spec.http[1]"}, severities(RouteOrderUpdate(vs("/", "/a"), vs("/", "/a", "/a"), nil)))
+	assert.Equal(t, []string{"error spec.http[1]"}, severities(updated(nil, vs("/", "/a"), nil)))
+	assert.Equal(t, []string{"warning spec.http[1]"}, severities(updated(vs("/", "/a"), vs("/", "/a"), nil)))
+	assert.Equal(t, []string{"error spec.http[2]", "warning spec.http[1]"}, severities(updated(vs("/", "/a"), vs("/", "/a", "/b"), nil)))
+	assert.Equal(t, []string{"error spec.http[2]", "warning spec.http[1]"}, severities(updated(vs("/", "/a"), vs("/", "/a", "/a"), nil)))
 
 	// Beyond the bound, too: the object had 30 dead routes and has one less, or one
 	// more at its end.
@@ -721,10 +726,23 @@ func TestRouteOrderUpdate(t *testing.T) {
 	for i := range 30 {
 		names = append(names, fmt.Sprintf("/%02d", i))
 	}
-	for _, f := range RouteOrderUpdate(vs(names...), vs(names[:30]...), nil) {
+	for _, f := range updated(vs(names...), vs(names[:30]...), nil) {
 		assert.Equal(t, finding.Warning, f.Severity)
 	}
-	fs := RouteOrderUpdate(vs(names...), vs(append(names, "/new")...), nil)
+	fs := updated(vs(names...), vs(append(names, "/new")...), nil)
 	assert.Equal(t, "error spec.http[31]", severities(fs)[0])
 	assert.Equal(t, finding.Warning, fs[1].Severity)
+}
+
+func TestUndecided(t *testing.T) {
+	vs := pair(t, "[]", `{uri: {regex: "/(a|b)*a(a|b){40}"}}`, `{uri: {regex: "/(a|b)*a(a|b){41}"}}`)
+	fs, undecided := RouteOrderUpdate(nil, vs, nil)
+	assert.Empty(t, fs)
+	assert.Equal(t, []string{"spec.http[1].match[0]"}, undecided)
+	v := Verdicts(vs, nil)
+	assert.Equal(t, []State{Live, Unknown}, []State{v[0].State, v[1].State})
+
+	fs, undecided = RouteOrderUpdate(nil, many(maxUnits+1, func(int) *networking.HTTPRoute { return prefixRoute("/") }), nil)
+	assert.Empty(t, fs)
+	assert.Equal(t, []string{"spec.http"}, undecided)
 }

@@ -27,22 +27,20 @@ type search struct {
 }
 
 // begin chooses a first request; false when u takes none.
-func (c *core) begin(u *unit, skip func(*unit) bool) (*search, bool) {
-	s := &search{c: c, u: u, skip: skip, w: c.w}
-	s.dims = make([]dimension, 1, len(u.conds)+2)
-	s.dims[0] = dimension{class: classPath, atoms: []atom{u.uriAtom()}}
-	for _, d := range u.conds {
+func (s *search) begin(c *core, u *unit, skip func(*unit) bool) bool {
+	*s = search{c: c, u: u, skip: skip, w: c.w, dims: s.dims[:0]}
+	s.dims = append(s.dims, dimension{class: classPath, atoms: u.uriAtoms[:]})
+	for i := range u.conds {
+		d := &u.conds[i]
 		s.dims = append(s.dims, dimension{class: d.class, name: d.name, atoms: slices.Clip(d.atoms)})
 	}
 	for i := range s.dims {
 		if s.dims[i].choose(&c.usual, s.w) == none {
-			return nil, false
+			return false
 		}
 	}
-	return s, true
+	return true
 }
-
-func (c *conditions) uriAtom() atom { return atom{kind: in, lang: c.uri} }
 
 // certain: the request is one that a client can send.
 func (s *search) certain() bool {
@@ -97,7 +95,7 @@ func (s *search) taker() (*unit, bool) {
 // takenBy tells whether o takes the request.
 func (s *search) takenBy(o *unit) (yes, known bool) {
 	s.w.spend(3 + len(o.conds)*(2+len(s.dims)/4))
-	yes, known = s.dims[0].meets(o.uriAtom(), s.w)
+	yes, known = s.dims[0].meets(o.uriAtoms[0], s.w)
 	if known && !yes {
 		return false, true
 	}
@@ -168,7 +166,7 @@ func (s *search) refute(o *unit) outcome {
 		}
 	}
 	if more {
-		try(classPath, "", o.uriAtom())
+		try(classPath, "", o.uriAtoms[0])
 	}
 	if answer != found {
 		for _, b := range slices.Backward(undo) {
@@ -184,8 +182,8 @@ func (s *search) covering() []*unit {
 	by := slices.Clone(s.learned)
 	const most = 16
 	for i := len(by) - 1; i >= 0 && len(by) > 1 && len(by) <= most; i-- {
-		t, ok := s.c.begin(s.u, nil)
-		if !ok {
+		var t search
+		if !t.begin(s.c, s.u, nil) {
 			break
 		}
 		t.w, t.closed = s.w, true

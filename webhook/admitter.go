@@ -100,7 +100,7 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 		if err != nil {
 			return errored(err)
 		}
-		ans := answer{verdict: verdictAllowed, findings: findings}
+		ans := answer{verdict: verdictAllowed, findings: findings, undecided: out.Undecided}
 		if r.mode != policy.Enforce {
 			for i := range findings {
 				findings[i].Severity = finding.Warning
@@ -189,6 +189,10 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 		return resp
 	}
 	a.metrics.observe(ph, req, r.mode, r.dryRun, ans, took)
+	if n := len(ans.undecided); n > 0 {
+		log.V(1).Info("route order undecided", "kind", req.Kind.Kind, "namespace", req.Namespace, "name", req.Name,
+			"matches", n, "paths", finding.Truncate(strings.Join(ans.undecided, " "), maxUndecided))
+	}
 	if ans.verdict != verdictIgnored {
 		log.Info("decided", "phase", ph, "kind", req.Kind.Kind, "namespace", req.Namespace, "name", req.Name,
 			"operation", req.Operation, "mode", r.mode, "dryRun", r.dryRun, "verdict", ans.verdict,

@@ -23,6 +23,8 @@ const (
 	maxWarnings = 4 << 10
 	// maxFindings is how many findings a refusal spells out.
 	maxFindings = 10
+	// maxUndecided is what a log line names of the undecided match entries.
+	maxUndecided = 1 << 10
 )
 
 // verdict is the answer in one word, for logs, metrics and annotations.
@@ -43,8 +45,10 @@ type answer struct {
 	findings []finding.Finding
 	changes  []string
 	warnings []string
-	rules    int
-	reason   string
+	// undecided are the places of match entries that the work budget left open.
+	undecided []string
+	rules     int
+	reason    string
 }
 
 // allWarnings are the warnings of what was done, and the findings that are none

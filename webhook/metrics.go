@@ -23,6 +23,8 @@ type metrics struct {
 	findings *prometheus.CounterVec
 	rules    *prometheus.CounterVec
 	live     *prometheus.CounterVec
+	// undecided has no labels: the debug log names the object.
+	undecided prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -48,8 +50,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_tls_live_reads_total",
 			Help: "Reads of the API server for what the informers did not know, by reason.",
 		}, []string{"reason"}),
+		undecided: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "egress_tls_route_matches_undecided_total",
+			Help: "Match entries in the validating phase of which the work budget did not tell whether a request reaches them.",
+		}),
 	}
-	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.live)
+	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.live, m.undecided)
 	return m
 }
 
@@ -59,6 +65,7 @@ func (m *metrics) observe(ph phase, req admission.Request, mode policy.Mode, dry
 	for _, f := range ans.findings {
 		m.findings.WithLabelValues(string(f.Code), string(f.Severity)).Inc()
 	}
+	m.undecided.Add(float64(len(ans.undecided)))
 }
 
 func (m *metrics) wrote(c mutate.RuleChange) { m.rules.WithLabelValues(string(c.Action)).Inc() }

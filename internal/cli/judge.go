@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -47,6 +48,7 @@ func (in *inputs) judge(cmd *cobra.Command, out *format, s Streams, toRender boo
 		return nil, verdict{}, err
 	}
 	input.warnOfLabels(s.Err)
+	v.noteUndecided(s.Err)
 	return input, v, nil
 }
 
@@ -89,6 +91,17 @@ func (in *input) judge(toRender bool) (verdict, error) {
 	}
 	out.findings = decision.Union(decided)
 	return out, errors.Join(errs...)
+}
+
+// noteUndecided names what is let through without an answer.
+func (v verdict) noteUndecided(w io.Writer) {
+	const most = 200
+	for _, j := range v.judgements {
+		if n := len(j.outcome.Undecided); n > 0 {
+			fmt.Fprintf(w, "egress-tls: note: %s: the work budget ended before it was known whether a request reaches %s; nothing is refused for it\n",
+				j.doc.Name(), finding.Truncate(strings.Join(j.outcome.Undecided, ", "), most))
+		}
+	}
 }
 
 // mode returns the mode of a namespace.

@@ -44,6 +44,9 @@ type Outcome struct {
 	Rules []mutate.RuleChange
 	// Findings are sorted; an Error among them refuses the object in mode enforce.
 	Findings []finding.Finding
+	// Undecided are the places of match entries of which the work budget did not
+	// tell whether a request reaches them. They refuse nothing.
+	Undecided []string
 }
 
 // Decide decides about o, a ServiceEntry, VirtualService or DestinationRule, in
@@ -87,7 +90,9 @@ type decider struct {
 
 func (d *decider) virtualService(old, vs *networkingv1.VirtualService) error {
 	if d.policy.RouteOrder != policy.IgnoreOrder {
-		for _, f := range validate.RouteOrderUpdate(old, vs, d.world.VirtualService) {
+		var findings []finding.Finding
+		findings, d.out.Undecided = validate.RouteOrderUpdate(old, vs, d.world.VirtualService)
+		for _, f := range findings {
 			if d.policy.RouteOrder == policy.WarnOrder {
 				f.Severity = finding.Warning
 			}
