@@ -319,7 +319,7 @@ func (g generator) divided() []*networking.HTTPMatchRequest {
 func (g generator) virtualService(routes int, delegate bool) *networkingv1.VirtualService {
 	vs := &networkingv1.VirtualService{}
 	vs.Namespace, vs.Name = "shop", "web"
-	vs.Spec.Hosts = []string{"*"}
+	vs.Spec.Hosts = []string{"example.com"}
 	vs.Spec.Gateways = pick(g, nil, []string{"g"}, []string{"g", "mesh"})
 	add := func(entries ...*networking.HTTPMatchRequest) {
 		to := &networking.Destination{Host: fmt.Sprintf("d%d", len(vs.Spec.Http))}
@@ -361,9 +361,9 @@ func (g generator) delegated(vs *networkingv1.VirtualService) *networkingv1.Virt
 	return d
 }
 
-// A dimension is one thing that entries look at, with the values that they can tell
+// A varied is one thing that entries look at, with the values that they can tell
 // apart; only reduces an entry to what it asks of it.
-type dimension struct {
+type varied struct {
 	name string
 	n    int
 	set  func(r *Request, i int)
@@ -396,7 +396,7 @@ var (
 	somePaths       = allPaths()
 	someValues      = []string{"", "a", "ab", "aa", "aaa", "b", "n", "c", "/", "A"}
 	someMethods     = []string{"GET", "POST", "PUT", "get", "ETAG", "G"}
-	someAuthorities = []string{"a", "b", "ab", "c"}
+	someAuthorities = []string{"example.com", "a", "b", "ab", "c"}
 )
 
 // allPaths has each path of up to three letters, and some longer ones.
@@ -415,8 +415,8 @@ func allPaths() []string {
 	return append(out, "/aaaa", "/abab", "/abba", "/a/bb", "/n", "/nb", "/z", "/k", "/K", "/1", "/a1", "/_", "/a-b", "/ABC", "/aB", "/AbA/b", "/é")
 }
 
-// dimensions lists what the routes can tell apart.
-func dimensions(vs *networkingv1.VirtualService, routes []naiveRoute) []dimension {
+// variedBy lists what the routes can tell apart.
+func variedBy(vs *networkingv1.VirtualService, routes []naiveRoute) []varied {
 	uses := map[string]bool{"path": true, "gateway": true}
 	for _, r := range routes {
 		m := r.match
@@ -442,15 +442,15 @@ func dimensions(vs *networkingv1.VirtualService, routes []naiveRoute) []dimensio
 			gateways = append(gateways, naiveResolve(g, vs.Namespace))
 		}
 	}
-	header := func(name string) dimension {
-		return dimension{name, 1 + len(someValues), func(r *Request, i int) {
+	header := func(name string) varied {
+		return varied{name, 1 + len(someValues), func(r *Request, i int) {
 			if i > 0 {
 				r.Headers[name] = someValues[i-1]
 			}
 		}, func(*networking.HTTPMatchRequest, *networking.HTTPMatchRequest) {}}
 	}
 	type entry = networking.HTTPMatchRequest
-	out := []dimension{
+	out := []varied{
 		{"path", len(somePaths), func(r *Request, i int) { r.Path = somePaths[i] }, func(to, m *entry) { to.Uri, to.IgnoreUriCase = m.Uri, m.IgnoreUriCase }},
 		{"gateway", len(gateways), func(r *Request, i int) { r.Gateway = gateways[i] }, func(to, m *entry) { to.Gateways = m.Gateways }},
 		{"method", len(someMethods), func(r *Request, i int) { r.Method = someMethods[i] }, func(to, m *entry) { to.Method = m.Method }},
@@ -476,12 +476,12 @@ func dimensions(vs *networkingv1.VirtualService, routes []naiveRoute) []dimensio
 			}
 		}},
 	}
-	return slices.DeleteFunc(out, func(d dimension) bool { return !uses[d.name] })
+	return slices.DeleteFunc(out, func(d varied) bool { return !uses[d.name] })
 }
 
 func someRequest() *Request {
 	return &Request{
-		Method: "GET", Scheme: "http", Authority: "a", Path: "/", Port: 80, Gateway: "mesh",
+		Method: "GET", Scheme: "http", Authority: someAuthorities[0], Path: "/", Port: 80, Gateway: "mesh",
 		Headers: map[string]string{}, Query: map[string]string{}, SourceLabels: map[string]string{},
 	}
 }
@@ -489,7 +489,7 @@ func someRequest() *Request {
 // eachRequest calls visit for the requests that m takes by itself (nil: all), of
 // every combination of the dimensions, or for at most so many of them, drawn at
 // random, when most > 0.
-func eachRequest(ds []dimension, m *networking.HTTPMatchRequest, ns string, draw func(int) int, most int, visit func(*Request)) {
+func eachRequest(ds []varied, m *networking.HTTPMatchRequest, ns string, draw func(int) int, most int, visit func(*Request)) {
 	fits := make([][]int, len(ds))
 	total := 1
 	for k, d := range ds {

@@ -20,10 +20,10 @@ import (
 // long run: go test ./validate -run Property -rounds 20000 -sample 1000 -v
 
 var (
-	rounds = flag.Int("rounds", 400, "random VirtualServices per property")
-	sample = flag.Int("sample", 60, "requests per match entry at most; 0 for all, which can be millions")
-	random = flag.Int64("random", 1, "seed of the random VirtualServices")
-	exact  = flag.Bool("exact", true, "demand an answer for every match entry, and every order that exists")
+	propertyRounds = flag.Int("rounds", 400, "random VirtualServices per property")
+	propertySample = flag.Int("sample", 60, "requests per match entry at most; 0 for all, which can be millions")
+	propertySeed   = flag.Int64("random", 1, "seed of the random VirtualServices")
+	propertyExact  = flag.Bool("exact", true, "demand an answer for every match entry, and every order that exists")
 )
 
 // A trial is one random VirtualService and what there is to know of it.
@@ -31,7 +31,7 @@ type trial struct {
 	vs, delegate *networkingv1.VirtualService
 	delegates    Delegates
 	routes       []naiveRoute
-	dimensions   []dimension
+	varied       []varied
 	verdicts     []Verdict
 	draw         func(int) int
 }
@@ -45,7 +45,7 @@ func newTrial(g generator, vs, delegate *networkingv1.VirtualService) *trial {
 		return nil
 	}
 	c.routes = naiveMerged(vs, delegate)
-	c.dimensions = dimensions(vs, c.routes)
+	c.varied = variedBy(vs, c.routes)
 	c.verdicts = Verdicts(vs, c.delegates)
 	return c
 }
@@ -81,9 +81,9 @@ func (c *trial) reached(most int, n *tally) map[string]bool {
 			}
 		}
 	}
-	eachRequest(c.dimensions, nil, c.vs.Namespace, c.draw, most, visit)
+	eachRequest(c.varied, nil, c.vs.Namespace, c.draw, most, visit)
 	for i := range c.routes {
-		eachRequest(c.dimensions, c.routes[i].match, c.vs.Namespace, c.draw, most, visit)
+		eachRequest(c.varied, c.routes[i].match, c.vs.Namespace, c.draw, most, visit)
 	}
 	return out
 }
@@ -120,7 +120,7 @@ func (c *trial) check(t testing.TB, most int, n *tally) {
 			}
 		default:
 			n.unknown++
-			require.False(t, *exact, "%s is unknown\n%s", path, c)
+			require.False(t, *propertyExact, "%s is unknown\n%s", path, c)
 		}
 		if !reached[path] {
 			n.unreached++
@@ -232,7 +232,9 @@ func (c *trial) checkFindings(t testing.TB) (examples int) {
 // exampleOf reads the example of a message, of which the rest is prose.
 var exampleOf = regexp.MustCompile(`For example, (\S+) (\S+)(?: \((.*?)\))? goes to (d\d+|delegate d|delegate nobody)\b`)
 
-// checkExample: the example request of a message goes where the message says.
+// checkExample: the example request of a message goes where the message says. What
+// the message leaves out is as usual: the host of the VirtualService, a port and a
+// source that no entry names.
 func (c *trial) checkExample(t testing.TB, f finding.Finding) bool {
 	t.Helper()
 	m := exampleOf.FindStringSubmatch(f.Message)
@@ -240,7 +242,7 @@ func (c *trial) checkExample(t testing.TB, f finding.Finding) bool {
 		return false // quoted for its strange characters
 	}
 	r := someRequest()
-	r.Method, r.Port, r.Authority = m[1], 82, ""
+	r.Method, r.Port = m[1], 82
 	path, query, _ := strings.Cut(m[2], "?")
 	r.Path = path
 	if query != "" {
@@ -285,21 +287,21 @@ func (c *trial) checkExample(t testing.TB, f finding.Finding) bool {
 }
 
 func TestPropertyVerdicts(t *testing.T) {
-	g := randomGenerator(*random)
+	g := randomGenerator(*propertySeed)
 	n := &tally{}
-	for range *rounds {
+	for range *propertyRounds {
 		vs := g.virtualService(4, false)
 		var d *networkingv1.VirtualService
 		if g.chance(20) {
 			d = g.delegated(vs)
 		}
-		newTrial(g, vs, d).check(t, *sample, n)
+		newTrial(g, vs, d).check(t, *propertySample, n)
 	}
 	t.Logf("%+v", *n)
 	require.Positive(t, n.dead)
 	require.Positive(t, n.live)
 	require.Positive(t, n.examples)
-	if *exact {
+	if *propertyExact {
 		require.Greater(t, n.joint*10, n.dead, "entries are often covered only together")
 	}
 }
@@ -307,9 +309,9 @@ func TestPropertyVerdicts(t *testing.T) {
 // What is said to cover an entry covers it by itself; and an entry that nothing
 // covers takes no request even alone.
 func TestPropertyCoveredBySuffices(t *testing.T) {
-	g := randomGenerator(*random + 2)
+	g := randomGenerator(*propertySeed + 2)
 	n := &tally{}
-	for range *rounds {
+	for range *propertyRounds {
 		vs := g.virtualService(4, false)
 		for _, v := range Verdicts(vs, nil) {
 			if v.State != Dead {
@@ -327,7 +329,7 @@ func TestPropertyCoveredBySuffices(t *testing.T) {
 			c := newTrial(g, only, nil)
 			last := len(only.Spec.Http) - 1
 			require.Equal(t, Dead, c.of(last)[0].State, "%v\n%s\n%s", v, c, dump(vs))
-			require.False(t, c.reached(*sample, n)[httpPath(last)], "%v\n%s\n%s", v, c, dump(vs))
+			require.False(t, c.reached(*propertySample, n)[httpPath(last)], "%v\n%s\n%s", v, c, dump(vs))
 			n.services++
 		}
 	}
@@ -356,10 +358,10 @@ func reordered(vs *networkingv1.VirtualService, order []int) *networkingv1.Virtu
 // In the working order no route is dead; where there is said to be none, none of all
 // the orders has each route reached.
 func TestPropertyWorkingOrder(t *testing.T) {
-	g := randomGenerator(*random + 3)
+	g := randomGenerator(*propertySeed + 3)
 	n := &tally{}
 	var found, none, missed int
-	for range *rounds {
+	for range *propertyRounds {
 		vs := g.virtualService(4, false)
 		var d *networkingv1.VirtualService
 		if g.chance(20) {
@@ -387,7 +389,7 @@ func TestPropertyWorkingOrder(t *testing.T) {
 		}
 		if better := anyOrder(g, vs, n); better != nil {
 			missed++
-			require.False(t, *exact, "%v works\n%s", better, c)
+			require.False(t, *propertyExact, "%v works\n%s", better, c)
 		}
 	}
 	t.Logf("%d orders, %d without any, %d missed; %+v", found, none, missed, *n)
@@ -400,7 +402,7 @@ func TestPropertyWorkingOrder(t *testing.T) {
 func anyOrder(g generator, vs *networkingv1.VirtualService, n *tally) (order []int) {
 	permutations(identity(len(vs.Spec.Http)), 0, func(p []int) bool {
 		c := newTrial(g, reordered(vs, p), nil)
-		reached := c.reached(*sample/4+1, n)
+		reached := c.reached(*propertySample/4+1, n)
 		for i := range p {
 			live := slices.ContainsFunc(c.of(i), func(v Verdict) bool { return v.State == Live })
 			if !live && !reached[httpPath(i)] {
@@ -438,10 +440,10 @@ func permutations(s []int, from int, visit func([]int) bool) bool {
 
 // Whatever root a delegate comes under, what is an error in it is never reached.
 func TestPropertyDeadInADelegateIsDeadUnderEveryRoot(t *testing.T) {
-	g := randomGenerator(*random + 1)
+	g := randomGenerator(*propertySeed + 1)
 	n := &tally{}
 	deadRoutes, reachedWarned := 0, 0
-	for range 2 * *rounds {
+	for range 2 * *propertyRounds {
 		d := g.virtualService(4, true)
 		d.Name, d.Spec.Hosts, d.Spec.Gateways = "d", nil, nil
 		fs := RouteOrder(d, nil)
@@ -457,7 +459,7 @@ func TestPropertyDeadInADelegateIsDeadUnderEveryRoot(t *testing.T) {
 			n.services++
 			reached := map[string]bool{}
 			for i := range c.routes {
-				eachRequest(c.dimensions, c.routes[i].match, "shop", g.draw, *sample/2+1, func(r *Request) {
+				eachRequest(c.varied, c.routes[i].match, "shop", g.draw, *propertySample/2+1, func(r *Request) {
 					n.pairs++
 					if to := c.reach(r); to != nil {
 						reached[httpPath(to.delegate)] = true

@@ -9,7 +9,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 )
 
-var _ = func() bool { *exact = false; return true }()
+var _ = func() bool { *propertyExact = false; return true }()
 
 type State int
 
