@@ -146,7 +146,8 @@ func FuzzVirtualService(f *testing.F) {
 			}
 		}
 		require.False(t, finding.HasErrors(RouteOrderUpdate(vs, vs, delegates)), "refused what was there before")
-		require.Equal(t, Verdicts(vs, delegates), Verdicts(vs, delegates))
+		verdicts := Verdicts(vs, delegates)
+		require.Equal(t, verdicts, Verdicts(vs, delegates))
 		if order, ok := WorkingOrder(vs, delegates); ok {
 			require.ElementsMatch(t, identity(len(vs.Spec.Http)), order)
 		}
@@ -169,20 +170,19 @@ func poke(vs *networkingv1.VirtualService, holes uint64) {
 			continue
 		}
 		for j, m := range r.Match {
-			switch {
-			case m == nil:
-			case hole():
+			if m == nil || hole() {
 				r.Match[j] = nil
-			case hole():
+				continue
+			}
+			if hole() {
 				m.Uri = &networking.StringMatch{MatchType: (*networking.StringMatch_Exact)(nil)}
-			case hole():
+			} else if hole() {
 				m.Uri = regexMatch("\xff(")
-			default:
-				for _, of := range []map[string]*networking.StringMatch{m.Headers, m.WithoutHeaders, m.QueryParams} {
-					for _, k := range slices.Sorted(maps.Keys(of)) {
-						if hole() {
-							of[k] = nil
-						}
+			}
+			for _, of := range []map[string]*networking.StringMatch{m.Headers, m.WithoutHeaders, m.QueryParams} {
+				for _, k := range slices.Sorted(maps.Keys(of)) {
+					if hole() {
+						of[k] = nil
 					}
 				}
 			}

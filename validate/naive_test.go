@@ -378,8 +378,12 @@ func TestNaiveModel(t *testing.T) {
 		first string
 		cut   bool
 	}{
-		{`{uri: {prefix: /}, port: 80}`, true}, {`{uri: {regex: ".*"}, gateways: [mesh]}`, true}, {`{}`, true},
-		{`{uri: {prefix: ""}}`, false}, {`{uri: {regex: "/.*"}}`, false}, {`{authority: {}}`, false},
+		{`{uri: {prefix: /}, port: 80}`, true},
+		{`{uri: {regex: ".*"}, gateways: [mesh]}`, true},
+		{`{}`, true},
+		{`{uri: {prefix: ""}}`, false},
+		{`{uri: {regex: "/.*"}}`, false},
+		{`{authority: {}}`, false},
 		{`{uri: {prefix: /}, headers: {x: {}}}`, false},
 	} {
 		assert.Equal(t, tc.cut, naiveCatchAll(web("http:\n- match: [" + tc.first + "]\n")[0].match), tc.first)

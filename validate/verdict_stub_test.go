@@ -84,9 +84,6 @@ func stubWitness(j *judgement, u *unit) *Request {
 	if e.headers[":method"] == "" {
 		return nil
 	}
-	for _, k := range []string{":method", ":scheme", ":authority"} {
-		defer delete(e.headers, k)
-	}
 	for i := range u.route + 1 {
 		for _, o := range j.flat.routes[i].cover {
 			if o == u {
@@ -102,6 +99,9 @@ func stubWitness(j *judgement, u *unit) *Request {
 		Headers: e.headers, Query: e.query, SourceLabels: e.labels, SourceNamespace: e.namespace, Gateway: e.gateway,
 	}
 	_, _ = fmt.Sscan(e.port, &w.Port)
+	for _, k := range []string{":method", ":scheme", ":authority"} {
+		delete(e.headers, k)
+	}
 	if w.Gateway == otherGateways {
 		w.Gateway = j.flat.gateways[0]
 	}
