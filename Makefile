@@ -9,6 +9,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOTESTFLAGS ?=
 # What make bench runs.
 BENCH ?= .
+# How long make fuzz, and so make test, gives each fuzz target.
+FUZZTIME ?= 20s
 
 # The directories of the modules.
 MODULES := . test test/tools/controlplane test/tools/lint
@@ -54,11 +56,22 @@ fmt: ## Format the code
 test: ## Run all tests, against a real API server too
 	@$(install) controlplane >/dev/null
 	go test $(GOTESTFLAGS) ./...
+	$(MAKE) --no-print-directory fuzz
 	cd test && go vet ./... && go test -count=1 -p 1 -timeout 30m $(GOTESTFLAGS) $$($(tested))
 
 .PHONY: unit
 unit: ## Run the tests that need no API server
 	go test $(GOTESTFLAGS) ./...
+
+# go test fuzzes one target at a time. What it learns stays in Go's build cache; what fails it writes
+# to testdata/fuzz, from where make unit runs it ever after.
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZTIME, 20s by default
+	@targets=$$(go test -list '^Fuzz' ./validate) || exit; \
+	for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+		echo "go test -fuzz $$target ./validate"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 1s -parallel 2 ./validate || exit; \
+	done
 
 .PHONY: demo
 demo: ## Play the product on a real API server; KEEP=1 leaves it running
