@@ -137,7 +137,7 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 	out := verdict{state: Dead}
 	if taker != nil && s.certain() {
 		if yes, _ := s.takenBy(taker); yes {
-			out.request, out.taker = s.request(), taker
+			out.request, out.taker = s.request().telling(taker), taker
 		}
 	}
 	if by := c.cover(u, skip); by != nil {

@@ -18,7 +18,8 @@ type trieNode struct {
 	least int
 }
 
-// A pivot is a value of a header, parameter, port; or, not exact, its presence.
+// A pivot is a value of a header, parameter, port; or, not exact, its presence. That
+// of a path is its last segment, which many a regex fixes.
 type pivot struct {
 	class       class
 	name, value string
@@ -29,6 +30,9 @@ type pivot struct {
 // its presence, and both before a method or a port.
 func pivotOf(c *conditions) (best pivot, ok bool) {
 	rank := 0
+	if last, ok := lastSegment(c.uri.suffix); ok && !c.uri.exact {
+		rank, best = 2, pivot{classPath, "", last, true}
+	}
 	for i := range c.conds {
 		d := &c.conds[i]
 		always := d.class == classPort || d.class == classNamespace || d.name == ":method" || d.name == ":scheme"
@@ -58,6 +62,13 @@ func pivotOf(c *conditions) (best pivot, ok bool) {
 
 // pivots returns those that a unit which covers c can have.
 func (c *conditions) pivots(out []pivot) []pivot {
+	end := c.uri.suffix
+	if len(c.uri.over) == 1 && c.uri.over[0].single() {
+		end = c.uri.over[0].value
+	}
+	if last, ok := lastSegment(end); ok {
+		out = append(out, pivot{classPath, "", last, true})
+	}
 	for i := range c.conds {
 		d := &c.conds[i]
 		out = append(out, pivot{class: d.class, name: d.name})
@@ -70,11 +81,20 @@ func (c *conditions) pivots(out []pivot) []pivot {
 	return out
 }
 
+// lastSegment returns what stands behind the last slash.
+func lastSegment(path string) (string, bool) {
+	i := strings.LastIndexByte(path, '/')
+	return path[i+1:], i >= 0
+}
+
 // A pivoter tells which pivots to look for, once a node holds any.
 type pivoter interface{ pivots(out []pivot) []pivot }
 
 // pivots returns those that a unit which takes the request can have.
 func (s *search) pivots(out []pivot) []pivot {
+	if last, ok := lastSegment(s.dims[0].value); ok {
+		out = append(out, pivot{classPath, "", last, true})
+	}
 	add := func(d *dimension) {
 		if d.there {
 			out = append(out, pivot{class: d.class, name: d.name})

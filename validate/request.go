@@ -40,6 +40,11 @@ type requestValue struct {
 	name, value string
 }
 
+// says: the value is more than the usual one.
+func (r *request) says(c class, name string) bool {
+	return slices.ContainsFunc(r.values, func(v requestValue) bool { return v.class == c && v.name == name })
+}
+
 func (r *request) full(gateway string) *Request {
 	out := &Request{
 		Method: usualMethods[0], Scheme: usualSchemes[0], Authority: r.usual.authority[0], Path: r.path,
@@ -76,9 +81,6 @@ func (r *request) full(gateway string) *Request {
 // its gateway, "" when there is only one.
 func (r *request) text(at string) string {
 	f := r.full(at)
-	said := func(c class, name string) bool {
-		return slices.ContainsFunc(r.values, func(v requestValue) bool { return v.class == c && v.name == name })
-	}
 	path := f.Path
 	if len(f.Query) > 0 {
 		var pairs []string
@@ -89,7 +91,7 @@ func (r *request) text(at string) string {
 	}
 	out := f.Method + " " + plain(path)
 	var with []string
-	if said(classHeader, ":authority") {
+	if r.says(classHeader, ":authority") {
 		with = append(with, "authority "+plain(f.Authority))
 	}
 	if f.Scheme != usualSchemes[0] {
@@ -98,7 +100,7 @@ func (r *request) text(at string) string {
 	for _, k := range slices.Sorted(maps.Keys(f.Headers)) {
 		with = append(with, "header "+plain(k)+": "+plain(f.Headers[k]))
 	}
-	if said(classPort, "") {
+	if r.says(classPort, "") {
 		with = append(with, "port "+strconv.Itoa(int(f.Port)))
 	}
 	if at != "" {
@@ -107,7 +109,7 @@ func (r *request) text(at string) string {
 	for _, k := range slices.Sorted(maps.Keys(f.SourceLabels)) {
 		with = append(with, "source label "+plain(k+"="+f.SourceLabels[k]))
 	}
-	if said(classNamespace, "") {
+	if r.says(classNamespace, "") {
 		with = append(with, "source namespace "+plain(f.SourceNamespace))
 	}
 	if len(with) > 0 {

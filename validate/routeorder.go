@@ -130,7 +130,7 @@ func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgeme
 	}
 	w := newWork()
 	f, ok := flatten(vs, delegates, w)
-	if !ok {
+	if !ok || foreignSemantics(vs) {
 		return nil
 	}
 	j := &judgement{flat: f, w: w, subjects: map[int]string{}}
@@ -153,6 +153,17 @@ func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgeme
 		}
 	}
 	return j
+}
+
+// foreignSemantics: istiod marks what it makes of an Ingress or a Gateway API route
+// so, and then takes a prefix for whole path segments (UseGatewaySemantics).
+func foreignSemantics(vs *networkingv1.VirtualService) bool {
+	switch vs.Annotations["internal.istio.io/route-semantics"] {
+	case "gateway", "ingress":
+		return true
+	default:
+		return false
+	}
 }
 
 func (j *judgement) deadRoute(v routeVerdict) item {

@@ -90,6 +90,9 @@ func flatten(vs *networkingv1.VirtualService, delegates Delegates, w *work) (*fl
 	slices.Sort(all)
 	f.several = len(all) > 1
 
+	// Reading regexes must leave something to decide with.
+	w, done := w.limited(w.left / 2)
+	defer done()
 	ports, namespaces := map[uint32]bool{}, map[string]bool{}
 	units := 0
 	for i := range entries {

@@ -742,6 +742,12 @@ func TestUndecided(t *testing.T) {
 	v := Verdicts(vs, nil)
 	assert.Equal(t, []State{Live, Unknown}, []State{v[0].State, v[1].State})
 
+	vs = pair(t, "[]", `{uri: {prefix: /api}}`, `{uri: {prefix: /api/v1}}`)
+	vs.Annotations = map[string]string{"internal.istio.io/route-semantics": "gateway"}
+	fs, undecided = RouteOrderUpdate(nil, vs, nil)
+	assert.Empty(t, fs, "a prefix of whole segments")
+	assert.Equal(t, []string{"spec.http"}, undecided)
+
 	fs, undecided = RouteOrderUpdate(nil, many(maxUnits+1, func(int) *networking.HTTPRoute { return prefixRoute("/") }), nil)
 	assert.Empty(t, fs)
 	assert.Equal(t, []string{"spec.http"}, undecided)

@@ -74,19 +74,22 @@ func (s *search) run() outcome {
 
 // taker returns a unit that takes, or may take, the request; false past the budget.
 func (s *search) taker() (*unit, bool) {
-	for _, o := range s.learned {
-		if s.w.left <= 0 {
-			return nil, false
-		}
-		if yes, known := s.takenBy(o); yes || !known {
-			return o, true
+	const few = 8 // fewer than the index would show
+	if s.closed || len(s.learned) <= few {
+		for _, o := range s.learned {
+			if s.w.left <= 0 {
+				return nil, false
+			}
+			if yes, known := s.takenBy(o); yes || !known {
+				return o, true
+			}
 		}
 	}
 	if s.closed {
 		return nil, true
 	}
 	o, ok := s.c.firstTaker(s)
-	if o != nil {
+	if o != nil && !slices.Contains(s.learned, o) {
 		s.learned = append(s.learned, o)
 	}
 	return o, ok
@@ -194,6 +197,17 @@ func (s *search) covering() []*unit {
 	}
 	slices.SortFunc(by, func(a, b *unit) int { return a.seq - b.seq })
 	return by
+}
+
+// telling adds the usual values that are why o takes the request.
+func (r *request) telling(o *unit) *request {
+	for i := range o.conds {
+		d := unnamed(o.conds[i].class, o.conds[i].name, r.usual)
+		if d.there && !d.blurred && !r.says(d.class, d.name) {
+			r.values = append(r.values, requestValue{d.class, d.name, d.value})
+		}
+	}
+	return r
 }
 
 // request returns the present request.
