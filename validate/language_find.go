@@ -89,10 +89,11 @@ func (l *language) step(s int32, r rune, w *work) (int32, bool) {
 		return l.dfa.step(s, r, w)
 	}
 	want := l.wants(s)
-	if r != want && !(l.fold && lowerRune(r) == lowerRune(want)) {
+	if r != want && (!l.fold || lowerRune(r) != lowerRune(want)) {
 		return stateDead, true
 	}
-	switch s++; {
+	s++
+	switch {
 	case int(s) < len(l.runes):
 		return s, true
 	case l.kind == "prefix":
@@ -190,7 +191,7 @@ func (w *work) find(u universe, yes, no []*language) specimen {
 	f.nodes = append(f.nodes, finderNode{parent: -1})
 	// First with plain letters only, then with all, to tell none from unsure.
 	for _, plain := range []bool{true, false} {
-		for n := 0; n < len(f.nodes); n++ {
+		for n := 0; n < len(f.nodes); n++ { //nolint:intrange // it grows
 			switch ok, known := f.accepted(n); {
 			case !known:
 				return specimen{}
@@ -323,14 +324,13 @@ func (f *finder) text(n int) string {
 func (f *finder) letters() {
 	bounds := []rune{0, '\n', '\n' + 1, '#', '#' + 1, '&', '&' + 1, '?', '?' + 1}
 	for _, l := range f.all {
-		switch {
-		case l.kind == "regex":
+		if l.kind == "regex" {
 			bounds = append(bounds, l.dfa.bounds...)
-		default:
-			for _, r := range l.runes {
-				for _, r := range cases(r, l.fold) {
-					bounds = append(bounds, r, r+1)
-				}
+			continue
+		}
+		for _, r := range l.runes {
+			for _, r := range cases(r, l.fold) {
+				bounds = append(bounds, r, r+1)
 			}
 		}
 	}

@@ -125,7 +125,7 @@ func newConditions(r *networking.HTTPMatchRequest, w *work) *conditions {
 	}
 	if len(r.Gateways) == 0 {
 		// With gateways, Istio looks at neither (sourceMatchHTTP).
-		for _, k := range slices.Sorted(maps.Keys(r.SourceLabels)) {
+		for _, k := range sortedKeys(r.SourceLabels) {
 			b.exactly(classLabel, k, r.SourceLabels[k], "sourceLabels")
 		}
 		if r.SourceNamespace != "" {
@@ -133,11 +133,11 @@ func newConditions(r *networking.HTTPMatchRequest, w *work) *conditions {
 		}
 	}
 	request := 0
-	for _, k := range slices.Sorted(maps.Keys(r.Headers)) {
+	for _, k := range sortedKeys(r.Headers) {
 		b.header(k, "headers", r.Headers[k], false)
 		request++
 	}
-	for _, k := range slices.Sorted(maps.Keys(r.WithoutHeaders)) {
+	for _, k := range sortedKeys(r.WithoutHeaders) {
 		b.header(k, "withoutHeaders", r.WithoutHeaders[k], true)
 		request++
 	}
@@ -154,7 +154,7 @@ func newConditions(r *networking.HTTPMatchRequest, w *work) *conditions {
 			request++
 		}
 	}
-	for _, k := range slices.Sorted(maps.Keys(r.QueryParams)) {
+	for _, k := range sortedKeys(r.QueryParams) {
 		b.query(k, r.QueryParams[k])
 		request++
 	}
@@ -166,6 +166,14 @@ func newConditions(r *networking.HTTPMatchRequest, w *work) *conditions {
 	c.catchAll = c.takesAll(w)
 	c.bare = request == 0 && barePath(r.Uri)
 	return c
+}
+
+// sortedKeys is for maps of which most are empty.
+func sortedKeys[V any](m map[string]V) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m))
 }
 
 // barePath is the path part of IsCatchAllRoute. A uri without a match type leaves
@@ -370,10 +378,10 @@ func (d *condition) unsatisfiable(atoms []atom, w *work) bool {
 }
 
 func impossible(d condition, a atom) string {
-	switch {
-	case a.kind == noValue:
+	switch a.kind {
+	case noValue:
 		return atomText(d, a) + " excludes every request, since each has it"
-	case a.kind == out:
+	case out:
 		return atomText(d, a) + " excludes every request, since Istio takes a missing header for an empty one"
 	default:
 		return atomText(d, a) + " fits no value"

@@ -31,11 +31,11 @@ type unit struct {
 type State int
 
 const (
-	// Unknown: past the work budget, or about what cannot be tried; it may be live.
+	// Unknown is past the work budget, or about what cannot be tried; it may be live.
 	Unknown State = iota
-	// Live: a request reaches it.
+	// Live is what a request reaches.
 	Live
-	// Dead: no request reaches it.
+	// Dead is what no request reaches.
 	Dead
 )
 

@@ -116,8 +116,11 @@ func (s *search) pivots(out []pivot) []pivot {
 }
 
 var alwaysNamed = []condition{
-	{class: classPort}, {class: classNamespace},
-	{class: classHeader, name: ":method"}, {class: classHeader, name: ":authority"}, {class: classHeader, name: ":scheme"},
+	{class: classPort},
+	{class: classNamespace},
+	{class: classHeader, name: ":method"},
+	{class: classHeader, name: ":authority"},
+	{class: classHeader, name: ":scheme"},
 }
 
 // insert returns the node of value, for the unit with a seq above all before.

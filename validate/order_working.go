@@ -32,6 +32,7 @@ type arranger struct {
 	f    *flat
 	c    *core
 	gone []bool        // placed, or left out
+	tail int           // how many at the end are gone
 	by   map[int][]int // what covers a route that cannot be last
 	// watchers are the routes to ask again when one is gone.
 	watchers map[int][]int
@@ -123,9 +124,9 @@ func (a *arranger) wait(i int, by []*unit) {
 
 // leaveOut picks the last of some routes that stand in each other's way.
 func (a *arranger) leaveOut() int {
-	at := -1
-	for i := range a.by {
-		at = max(at, i)
+	at := len(a.gone) - 1 - a.tail // all that are left wait
+	for ; a.gone[at]; at-- {
+		a.tail++
 	}
 	step := map[int]int{}
 	var path []int

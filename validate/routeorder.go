@@ -58,10 +58,6 @@ func RouteOrderUpdate(old, vs *networkingv1.VirtualService, delegates Delegates)
 	return j.findings(), j.undecided
 }
 
-func (j *judgement) hasErrors() bool {
-	return slices.ContainsFunc(j.items, func(it item) bool { return it.severity == finding.Error })
-}
-
 // WorkingOrder returns the order of spec.http, as indices, in which every route is
 // live: the given one where nothing is dead, else the one in which routes move only
 // to get in front of those that cover them. ok is false when there is none, or none
@@ -153,6 +149,10 @@ func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgeme
 		}
 	}
 	return j
+}
+
+func (j *judgement) hasErrors() bool {
+	return slices.ContainsFunc(j.items, func(it item) bool { return it.severity == finding.Error })
 }
 
 // foreignSemantics: istiod marks what it makes of an Ingress or a Gateway API route

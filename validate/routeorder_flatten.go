@@ -16,7 +16,7 @@ import (
 )
 
 // maxUnits bounds the product of entries and gateways. Beyond it nothing is judged.
-const maxUnits = 25_000
+const maxUnits = 15_000
 
 // otherGateways stands for the gateways that no entry names.
 const otherGateways = ""
