@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
 )
 
 // largeRoute is a VirtualService with n routes to the host, and perhaps one for
@@ -51,6 +53,29 @@ func TestObjectOfThreeMegabytesIsDecidedInTime(t *testing.T) {
 	assert.Regexp(t, `(?m)^Error from server: error when creating "STDIN": rpc error: code = ResourceExhausted desc = trying to send message larger than max \(3\d{6} vs. 2097152\)$`, stored.Stderr)
 	tooLarge := kubectl(t, pad(limit+64<<10), "create", "-f", "-")
 	assert.Equal(t, "Error from server (RequestEntityTooLarge): error when creating \"STDIN\": Request entity too large: limit is 3145728\n", tooLarge.Stderr)
+}
+
+// A route that the work budget leaves open is admitted, counted, and named in the
+// debug log.
+func TestUndecidedRouteIsAdmittedAndCounted(t *testing.T) {
+	webhook := ownServer(t, controlplane.WebhookOptions{Args: []string{"--log-level=debug"}})
+	s := newSite(t)
+	warnings := does(t, s.fill(`
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: undecided, namespace: NAMESPACE}
+spec:
+  hosts: [welcome]
+  http:
+  - match: [{uri: {regex: "/(a|b)*a(a|b){40}"}}]
+    route: [{destination: {host: welcome}}]
+  - match: [{uri: {regex: "/(a|b)*a(a|b){41}"}}]
+    route: [{destination: {host: welcome}}]
+`), "create", "-f", "-")
+	assert.Empty(t, warnings)
+	assert.Contains(t, metrics(t, webhook), "\negress_tls_route_matches_undecided_total 1\n")
+	assert.Regexp(t, `"msg":"route order undecided",.*"kind":"VirtualService","namespace":"`+s.namespace+
+		`","name":"undecided","matches":1,"paths":"spec\.http\[1\]\.match\[0\]"`, webhook.Log())
 }
 
 // What the schema of the CRDs refuses, the API server refuses by itself, in its
