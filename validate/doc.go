@@ -11,6 +11,8 @@
 //	routeorder_judge.go     from units to routes
 //	routeorder_message.go   what a finding says
 //	routeorder_text.go      how values, conditions and routes are written
+//	shadow.go               routes that another VirtualService kills
+//	shadow_message.go       what their findings say
 //	match.go                one unit's conditions, and when one implies another
 //	match_language.go       sets of strings: exact, prefix, regex
 //	match_regex.go          a regex as a union of exacts and prefixes
