@@ -11,14 +11,16 @@ package validate
 //     what is private to the proxy's namespace, what is exported to it by name, what
 //     is public; in each the oldest first; and of all of it the bare catch-alls last
 //     (SortVHostRoutes). An exact host and a wildcard are separate virtual hosts.
-//   - Sidecars take the routes of a host from the first VirtualService, in the same
-//     order, that has any for the port and the pod; those of others are ignored.
+//   - Sidecars take the routes of a host, on the ports that it has, from the first
+//     VirtualService, in the same order, that has any for the port and the pod; those
+//     of others are ignored (BuildSidecarOutboundVirtualHosts).
 //
 // A route is warned about when it is dead for a host of spec.hosts at a gateway:
 // in every namespace where proxies may run that see it, on every server and for
 // every virtual host that the host comes to, and at every other gateway of the
 // VirtualService whose pods may be the same. A route that its own VirtualService
-// kills is RouteOrder's. Where nothing tells where a gateway runs, every namespace
+// kills is RouteOrder's. A wildcard host stands for the hosts of the VirtualService
+// that it covers, too. Where nothing tells where a gateway runs, every namespace
 // counts. What the budget does not reach is not said.
 //
 // Not read: Sidecar objects, which may hide one VirtualService from a namespace, and
@@ -55,7 +57,9 @@ type member struct {
 
 // places are the virtual hosts at one gateway.
 type places struct {
-	of     [][]mesh.VirtualHost // by index in spec.hosts, sorted
+	// of are those of each host of spec.hosts, and of the hosts that it covers,
+	// sorted.
+	of     [][]mesh.VirtualHost
 	server map[mesh.VirtualHost]mesh.Server
 }
 
@@ -82,7 +86,7 @@ type shadows struct {
 // It returns nil when nothing can be said.
 func newShadows(w *mesh.World, self *networkingv1.VirtualService) *shadows {
 	s := &shadows{world: w, m: newMeter(), members: map[types.NamespacedName]*member{}, merged: map[string]map[*member]fates{}}
-	if len(w.SharingHosts(self)) == 0 {
+	if len(w.SharingHosts(self, MaxSharing)) == 0 {
 		return nil
 	}
 	if s.self = s.member(self); s.self == nil {
@@ -123,10 +127,7 @@ func (s *shadows) member(vs *networkingv1.VirtualService) *member {
 // sharing returns those that may share a virtual host with m; none when they are
 // too many.
 func (s *shadows) sharing(m *member) []*member {
-	found := s.world.SharingHosts(m.vs)
-	if len(found) > MaxSharing || !s.m.spend(len(found)) {
-		return nil
-	}
+	found := s.world.SharingHosts(m.vs, MaxSharing)
 	var out []*member
 	for _, vs := range found {
 		if o := s.member(vs); o != nil && !slices.Contains(out, o) {
@@ -164,14 +165,29 @@ func (s *shadows) at(m *member, gateway string) *places {
 		}
 	}
 	p := &places{server: map[mesh.VirtualHost]mesh.Server{}}
-	for _, h := range m.hosts {
+	hosts := make([]map[mesh.VirtualHost]mesh.Server, len(m.hosts))
+	for i, h := range m.hosts {
 		if !s.m.spend(size) {
-			break
+			return nil
 		}
-		found := mesh.VirtualHosts(gw, m.vs.Namespace, h)
-		for v, server := range found {
+		hosts[i] = mesh.VirtualHosts(gw, m.vs.Namespace, h)
+		for v, server := range hosts[i] {
 			if o, dup := p.server[v]; !dup || server.Index < o.Index {
 				p.server[v] = server
+			}
+		}
+	}
+	for i, h := range m.hosts {
+		found := maps.Clone(hosts[i])
+		for j, o := range m.hosts {
+			if i == j || !mesh.IsWildcard(h) {
+				continue
+			}
+			if !s.m.spend(1 + len(hosts[j])) {
+				return nil
+			}
+			if mesh.HostWithin(o, h) {
+				maps.Copy(found, hosts[j])
 			}
 		}
 		p.of = append(p.of, slices.SortedFunc(maps.Keys(found), func(a, b mesh.VirtualHost) int {
@@ -400,6 +416,9 @@ func (s *shadows) judge(m, only *member) []shadowed {
 			continue
 		}
 		p := s.at(m, g)
+		if p == nil {
+			return nil
+		}
 		for i := range p.of {
 			if only != nil && !s.meets(p.of[i], only, g) {
 				continue
@@ -432,7 +451,7 @@ func (s *shadows) elsewhere(m *member, host int, gateway string, route int) bool
 		if g == gateway || g == meshGateway || !s.world.SamePods(gatewayKey(g), gatewayKey(gateway)) {
 			continue
 		}
-		if p := s.at(m, g); host >= len(p.of) {
+		if s.at(m, g) == nil {
 			return false
 		}
 		if f, emitted := s.judgeHost(m, host, g)[route]; emitted && len(f.by) == 0 {

@@ -44,8 +44,8 @@ func VirtualHosts(gw *networkingv1.Gateway, namespace, host string) map[VirtualH
 		}
 		for _, h := range serverHosts(s, gw.Namespace, namespace) {
 			switch {
-			case hostWithin(h, host):
-			case hostWithin(host, h):
+			case HostWithin(h, host):
+			case HostWithin(host, h):
 				h = host
 			default:
 				continue
@@ -97,8 +97,8 @@ func serverHosts(s *networking.Server, gateway, namespace string) []string {
 	return out
 }
 
-// hostWithin is Name.SubsetOf.
-func hostWithin(a, b string) bool {
+// HostWithin reports whether host a, exact or wildcard, is covered by b (SubsetOf).
+func HostWithin(a, b string) bool {
 	switch {
 	case !IsWildcard(b):
 		return a == b
@@ -196,13 +196,16 @@ func SharedHostKeys(vs *networkingv1.VirtualService, gateway func(types.Namespac
 }
 
 // SharingHosts returns the VirtualServices, other than vs, that may have a virtual
-// host in common with it, oldest first.
-func (w *World) SharingHosts(vs *networkingv1.VirtualService) []*networkingv1.VirtualService {
+// host in common with it, oldest first; none when they are more than most.
+func (w *World) SharingHosts(vs *networkingv1.VirtualService, most int) []*networkingv1.VirtualService {
 	seen := map[*networkingv1.VirtualService]struct{}{}
 	var out []*networkingv1.VirtualService
 	for _, k := range SharedHostKeys(vs, w.Gateway) {
 		for _, o := range w.hosts[k] {
 			if _, dup := seen[o]; !dup && nameOf(o) != nameOf(vs) {
+				if len(out) == most {
+					return nil
+				}
 				seen[o] = struct{}{}
 				out = append(out, o)
 			}
