@@ -127,6 +127,13 @@ func (s *shadows) member(vs *networkingv1.VirtualService) *member {
 // sharing returns those that may share a virtual host with m; none when they are
 // too many.
 func (s *shadows) sharing(m *member) []*member {
+	work := 1
+	for _, g := range m.gateways {
+		work += len(m.hosts) * s.size(g)
+	}
+	if !s.m.spend(work) {
+		return nil
+	}
 	found := s.world.SharingHosts(m.vs, MaxSharing)
 	var out []*member
 	for _, vs := range found {
@@ -145,6 +152,19 @@ func gatewayKey(g string) types.NamespacedName {
 	return types.NamespacedName{Namespace: ns, Name: name}
 }
 
+// gateway returns nil for the mesh, and for a Gateway that is not known.
+func (s *shadows) gateway(name string) *networkingv1.Gateway {
+	if name == meshGateway {
+		return nil
+	}
+	return s.world.Gateway(gatewayKey(name))
+}
+
+// size is how much it takes to find the virtual hosts of one host at a gateway.
+func (s *shadows) size(gateway string) int {
+	return 1 + mesh.ServerHosts(s.gateway(gateway))
+}
+
 // at returns the virtual hosts of m at a gateway, nil when it is not bound to it.
 func (s *shadows) at(m *member, gateway string) *places {
 	if p, known := m.places[gateway]; known {
@@ -154,16 +174,7 @@ func (s *shadows) at(m *member, gateway string) *places {
 	if !slices.Contains(m.gateways, gateway) {
 		return nil
 	}
-	var gw *networkingv1.Gateway
-	if gateway != meshGateway {
-		gw = s.world.Gateway(gatewayKey(gateway))
-	}
-	size := 1
-	if gw != nil {
-		for _, server := range gw.Spec.GetServers() {
-			size += len(server.GetHosts())
-		}
-	}
+	gw, size := s.gateway(gateway), s.size(gateway)
 	p := &places{server: map[mesh.VirtualHost]mesh.Server{}}
 	hosts := make([]map[mesh.VirtualHost]mesh.Server, len(m.hosts))
 	for i, h := range m.hosts {
@@ -368,7 +379,7 @@ func owned(pieces []piece, m *meter) []*unit {
 	seen := map[string]bool{}
 	for _, p := range pieces {
 		r := &networking.HTTPMatchRequest{}
-		key := ""
+		var key strings.Builder
 		for _, d := range p.unit.conds {
 			switch d.class {
 			case classPort:
@@ -384,10 +395,10 @@ func owned(pieces []piece, m *meter) []*unit {
 			default:
 				continue
 			}
-			key += strconv.Quote(d.name) + strconv.Quote(d.atoms[0].id)
+			key.WriteString(strconv.Quote(d.name) + strconv.Quote(d.atoms[0].id))
 		}
-		if !seen[key] {
-			seen[key] = true
+		if !seen[key.String()] {
+			seen[key.String()] = true
 			out = append(out, &unit{conditions: newConditions(r, m), gateway: meshGateway, route: p.route, entry: p.unit.entry, via: p.unit.via})
 		}
 	}
@@ -407,9 +418,6 @@ type shadowed struct {
 // judge returns the routes of m that are dead because of others; with only, those
 // for hosts and gateways that only has too.
 func (s *shadows) judge(m, only *member) []shadowed {
-	if m.sharing == nil {
-		m.sharing = s.sharing(m)
-	}
 	var out []shadowed
 	for _, g := range m.gateways {
 		if only != nil && s.at(only, g) == nil {
@@ -470,6 +478,9 @@ type orderedFate struct {
 // judgeHost decides the routes of m for one host at a gateway, wherever it is
 // executed: dead is what is dead everywhere.
 func (s *shadows) judgeHost(m *member, host int, gateway string) map[int]orderedFate {
+	if m.sharing == nil {
+		m.sharing = s.sharing(m)
+	}
 	all := append([]*member{m}, m.sharing...)
 	out := map[int]orderedFate{}
 	for _, ns := range s.namespaces(all, gateway) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -42,7 +41,7 @@ func route(name string, age int, spec string, http ...string) string {
 		created = fmt.Sprintf(", creationTimestamp: '2026-01-%02dT00:00:00Z'", 31-age)
 	}
 	out := "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: " + name + ", namespace: " + ns + created + "}\nspec:\n"
-	for _, field := range strings.Split(spec, "; ") {
+	for field := range strings.SplitSeq(spec, "; ") {
 		if field != "" {
 			out += "  " + field + "\n"
 		}
@@ -97,7 +96,7 @@ func TestShadowedAtGateway(t *testing.T) {
 		api   = "{uri: {prefix: /api}}"
 		apiV1 = "{uri: {prefix: /api/v1}}"
 		root  = "{uri: {prefix: /}}"
-		any   = "{uri: {regex: '/.*'}}"
+		all   = "{uri: {regex: '/.*'}}"
 	)
 	g := gatewayObject("g", "80 *") + pods
 	takes := func(path, text, by string) []string {
@@ -126,8 +125,8 @@ func TestShadowedAtGateway(t *testing.T) {
 		{"so does one without a match", g + route("b/old", 2, atG, "-") + route("a/new", 0, atG, api), nil},
 		{"and the regex .*", g + route("b/old", 2, atG, "{uri: {regex: '.*'}}") + route("a/new", 0, atG, api), nil},
 		{"of two catch-alls the older stays in front", g + route("b/old", 2, atG, root) + route("a/new", 0, atG, "-"), takes("spec.http[0]", "no match", `spec.http[0].match[0] (uri prefix "/", to old)`)},
-		{"a catch-all that Istio does not know", g + route("b/old", 2, atG, any) + route("a/new", 0, atG, api), takes("spec.http[0]", `uri prefix "/api"`, `spec.http[0].match[0] (uri regex "/.*", to old)`)},
-		{"it also comes before an older one that Istio knows", g + route("a/old", 2, atG, "-") + route("b/new", 0, atG, any), nil},
+		{"a catch-all that Istio does not know", g + route("b/old", 2, atG, all) + route("a/new", 0, atG, api), takes("spec.http[0]", `uri prefix "/api"`, `spec.http[0].match[0] (uri regex "/.*", to old)`)},
+		{"it also comes before an older one that Istio knows", g + route("a/old", 2, atG, "-") + route("b/new", 0, atG, all), nil},
 		{"what Istio drops behind a catch-all takes nothing", g + route("b/old", 2, atG, root, api) + route("a/new", 0, atG, apiV1), nil},
 		{"nor what it drops on one port", g + route("b/old", 2, atG, "{port: 80}", api) + route("a/new", 0, atG, apiV1), nil},
 		{"an age of the same second is decided by the name", g + route("b/z", 2, atG, api) + route("c/a", 2, atG, apiV1) + route("a/new", 2, atG, apiV1), []string{
@@ -279,31 +278,25 @@ func TestShadowedIsBounded(t *testing.T) {
 	assert.Contains(t, got[5].Message, "And 25 more like these.")
 }
 
-// What is looked at are those that share a host: a large mesh costs nothing, and a
-// host that very many share is given up.
+// What is looked at are those that share a host, so a large mesh costs nothing; and a
+// host that very many share is given up: each would else be judged beside all others.
 func TestShadowedInALargeMesh(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name, host string
-	}{{"hosts of their own", "h%d.com"}, {"one host", "e.com"}} {
+		name   string
+		differ int
+	}{{"hosts of their own", 1}, {"one host", 0}} {
 		t.Run(c.name, func(t *testing.T) {
 			var b strings.Builder
 			const n = 3000
 			for i := range n {
-				host := c.host
-				if strings.Contains(host, "%") {
-					host = fmt.Sprintf(host, i)
-				}
-				b.WriteString(route(fmt.Sprintf("a/v%d", i), 1, "hosts: ["+host+"]; gateways: [gw/g]", "{uri: {prefix: /x}}"))
+				b.WriteString(route(fmt.Sprintf("a/v%d", i), 1, "hosts: ["+fmt.Sprintf("h%d.com", i*c.differ)+"]; gateways: [gw/g]", "{uri: {prefix: /x}}"))
 			}
 			all := objects(t, b.String())
 			w := scenario.World(all, policy.Default())
-			start := time.Now()
 			for _, o := range all {
 				assert.Empty(t, validate.Shadowed(w, nil, o.Typed.(*networkingv1.VirtualService)))
 			}
-			assert.Less(t, time.Since(start), 20*time.Second)
-			t.Logf("%d VirtualServices, %s: %s", n, c.name, time.Since(start))
 		})
 	}
 }

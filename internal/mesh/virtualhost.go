@@ -59,6 +59,17 @@ func VirtualHosts(gw *networkingv1.Gateway, namespace, host string) map[VirtualH
 	return out
 }
 
+// ServerHosts counts the hosts of all servers of a Gateway, which may be nil.
+func ServerHosts(gw *networkingv1.Gateway) int {
+	n := 0
+	if gw != nil {
+		for _, s := range gw.Spec.GetServers() {
+			n += len(s.GetHosts())
+		}
+	}
+	return n
+}
+
 // listenerOf is gatewayRDSRouteName; "" for a server without HTTP routes.
 func listenerOf(i int, s *networking.Server) string {
 	p := s.GetPort()
@@ -134,8 +145,14 @@ func BoundGateways(vs *networkingv1.VirtualService) (names []types.NamespacedNam
 	return distinct(names), sidecars
 }
 
-// maxHostKeys bounds the keys of one VirtualService: its gateways times its hosts.
-const maxHostKeys = 10_000
+// Bounds of one VirtualService: the keys under which it is found, which are its
+// gateways times its hosts, those that are looked up for it, and the pairs of its
+// hosts and the Gateways' that are compared for these.
+const (
+	maxHostKeys   = 10_000
+	maxSharedKeys = 2_000
+	maxPairs      = 1_000_000
+)
 
 func hostKey(gateway, host string) string { return gateway + " " + strings.ToLower(host) }
 
@@ -158,17 +175,22 @@ func HostKeys(vs *networkingv1.VirtualService) []string {
 }
 
 // SharedHostKeys returns the HostKeys of all VirtualServices that may have a
-// virtual host in common with vs; gateway looks a Gateway up, nil where unknown.
+// virtual host in common with vs, none when they are too many; gateway looks a
+// Gateway up, nil where unknown.
 func SharedHostKeys(vs *networkingv1.VirtualService, gateway func(types.NamespacedName) *networkingv1.Gateway) []string {
-	if HostKeys(vs) == nil {
+	names, sidecars := BoundGateways(vs)
+	pairs := 0
+	for _, g := range names {
+		pairs += ServerHosts(gateway(g)) * len(vs.Spec.GetHosts())
+	}
+	if pairs > maxPairs || HostKeys(vs) == nil {
 		return nil
 	}
-	names, sidecars := BoundGateways(vs)
 	seen := map[string]struct{}{}
 	var out []string
 	add := func(g, h string) {
 		k := hostKey(g, h)
-		if _, dup := seen[k]; !dup && len(out) < maxHostKeys {
+		if _, dup := seen[k]; !dup && len(out) <= maxSharedKeys {
 			seen[k] = struct{}{}
 			out = append(out, k)
 		}
@@ -190,6 +212,9 @@ func SharedHostKeys(vs *networkingv1.VirtualService, gateway func(types.Namespac
 				}
 			}
 		}
+	}
+	if len(out) > maxSharedKeys {
+		return nil
 	}
 	slices.Sort(out)
 	return out

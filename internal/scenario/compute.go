@@ -22,7 +22,7 @@ func (s *Scenario) Compute() (Want, []Object, error) {
 	got := Want{Title: s.Want.Title}
 	request := cloned(s.Request)
 	before := replaced(cloned(s.Mesh), request)
-	objects := append(before, request...)
+	objects := slices.Concat(before, request)
 	request = objects[len(before):]
 	world := World(objects, s.Policy)
 
