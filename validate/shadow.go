@@ -79,13 +79,30 @@ type shadows struct {
 	m       *meter
 	self    *member
 	members map[types.NamespacedName]*member
+	venues  map[venueKey]*venue
 	merged  map[string]map[*member]fates
+}
+
+type venueKey struct {
+	gateway string
+	host    mesh.VirtualHost
+}
+
+// A venue is a virtual host at a gateway, and all that have it.
+type venue struct {
+	members []*member
+	// namespaces are those in which proxies may execute the routes.
+	namespaces []string
+	decided    map[string]map[*member]fates // by namespace
 }
 
 // newShadows: self stands for the VirtualService of its name, if the world has one.
 // It returns nil when nothing can be said.
 func newShadows(w *mesh.World, self *networkingv1.VirtualService) *shadows {
-	s := &shadows{world: w, m: newMeter(), members: map[types.NamespacedName]*member{}, merged: map[string]map[*member]fates{}}
+	s := &shadows{
+		world: w, m: newMeter(), members: map[types.NamespacedName]*member{},
+		venues: map[venueKey]*venue{}, merged: map[string]map[*member]fates{},
+	}
 	if len(w.SharingHosts(self, MaxSharing)) == 0 {
 		return nil
 	}
@@ -135,6 +152,9 @@ func (s *shadows) sharing(m *member) []*member {
 		return nil
 	}
 	found := s.world.SharingHosts(m.vs, MaxSharing)
+	if !s.m.spend(len(found) * len(m.hosts) * len(m.gateways)) {
+		return nil
+	}
 	var out []*member
 	for _, vs := range found {
 		if o := s.member(vs); o != nil && !slices.Contains(out, o) {
@@ -481,24 +501,25 @@ func (s *shadows) judgeHost(m *member, host int, gateway string) map[int]ordered
 	if m.sharing == nil {
 		m.sharing = s.sharing(m)
 	}
-	all := append([]*member{m}, m.sharing...)
 	out := map[int]orderedFate{}
-	for _, ns := range s.namespaces(all, gateway) {
-		if _, sees := mesh.Rank(m.vs, ns); !sees {
-			continue
-		}
-		for _, v := range s.at(m, gateway).of[host] {
-			if !s.m.spend(10 * len(all)) {
+	if len(m.sharing) == 0 {
+		return out
+	}
+	for _, v := range s.at(m, gateway).of[host] {
+		at := s.venue(m, gateway, v)
+		for _, ns := range at.namespaces {
+			if _, sees := mesh.Rank(m.vs, ns); !sees {
+				continue
+			}
+			if !s.m.spend(1) {
 				return nil
 			}
-			order := s.order(all, gateway, ns, v)
-			var found fates
-			if gateway == meshGateway {
-				found = s.own(order)[m]
-			} else {
-				found = s.merge(order, gateway, s.at(m, gateway).server[v].Port)[m]
+			found, known := at.decided[ns]
+			if !known {
+				found = s.decide(at.members, gateway, ns, v)
+				at.decided[ns] = found
 			}
-			for route, f := range found {
+			for route, f := range found[m] {
 				was, before := out[route]
 				switch {
 				case !before && len(f.by) > 0:
@@ -512,38 +533,57 @@ func (s *shadows) judgeHost(m *member, host int, gateway string) map[int]ordered
 	return out
 }
 
-// namespaces are those in which proxies may execute the routes at a gateway.
-func (s *shadows) namespaces(all []*member, gateway string) []string {
+// venue returns who meets at a virtual host of m; m shares it with all who have it.
+func (s *shadows) venue(m *member, gateway string, v mesh.VirtualHost) *venue {
+	key := venueKey{gateway, v}
+	if out, known := s.venues[key]; known {
+		return out
+	}
+	out := &venue{decided: map[string]map[*member]fates{}}
+	var objects []*networkingv1.VirtualService
+	for _, o := range append([]*member{m}, m.sharing...) {
+		if !s.m.spend(1) {
+			break
+		}
+		if p := s.at(o, gateway); p != nil {
+			if _, has := p.server[v]; has {
+				out.members = append(out.members, o)
+				objects = append(objects, o.vs)
+			}
+		}
+	}
 	if gateway != meshGateway {
-		if known := s.world.GatewayNamespaces(gatewayKey(gateway)); len(known) > 0 {
-			return known
-		}
+		out.namespaces = s.world.GatewayNamespaces(gatewayKey(gateway))
 	}
-	var bound []*networkingv1.VirtualService
-	for _, m := range all {
-		if s.at(m, gateway) != nil {
-			bound = append(bound, m.vs)
-		}
+	if len(out.namespaces) == 0 {
+		out.namespaces = mesh.NamedNamespaces(objects)
 	}
-	return mesh.NamedNamespaces(bound)
+	s.venues[key] = out
+	return out
+}
+
+// decide decides the routes of those who meet, for a proxy of the namespace.
+func (s *shadows) decide(members []*member, gateway, namespace string, v mesh.VirtualHost) map[*member]fates {
+	if !s.m.spend(10 * len(members)) {
+		return nil
+	}
+	order := s.order(members, gateway, namespace, v)
+	if gateway == meshGateway {
+		return s.own(order)
+	}
+	return s.merge(order, gateway, s.at(members[0], gateway).server[v].Port)
 }
 
 // order sorts those that have the virtual host as a proxy of the namespace does.
-func (s *shadows) order(all []*member, gateway, namespace string, v mesh.VirtualHost) []*member {
+func (s *shadows) order(members []*member, gateway, namespace string, v mesh.VirtualHost) []*member {
 	type place struct {
 		m            *member
 		server, rank int
 	}
 	var in []place
-	for _, m := range all {
-		p := s.at(m, gateway)
-		if p == nil {
-			continue
-		}
-		server, has := p.server[v]
-		rank, sees := mesh.Rank(m.vs, namespace)
-		if has && sees {
-			in = append(in, place{m, server.Index, rank})
+	for _, m := range members {
+		if rank, sees := mesh.Rank(m.vs, namespace); sees {
+			in = append(in, place{m, s.at(m, gateway).server[v].Index, rank})
 		}
 	}
 	slices.SortFunc(in, func(a, b place) int {
