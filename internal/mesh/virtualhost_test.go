@@ -33,7 +33,9 @@ func TestVirtualHosts(t *testing.T) {
 		{"a host of a wildcard server", []*networking.Server{server(80, "HTTP", "*")}, "A.com", []string{"http.80. a.com 0:80"}},
 		{"a wildcard of a wildcard server", []*networking.Server{server(80, "HTTP", "*.com")}, "*.a.com", []string{"http.80. *.a.com 0:80"}},
 		{
-			"a wildcard at servers for single hosts", []*networking.Server{server(80, "HTTP", "b.a.com", "c.a.com", "a.com")}, "*.a.com",
+			"a wildcard at servers for single hosts",
+			[]*networking.Server{server(80, "HTTP", "b.a.com", "c.a.com", "a.com")},
+			"*.a.com",
 			[]string{"http.80. b.a.com 0:80", "http.80. c.a.com 0:80"},
 		},
 		{"a server for another host", []*networking.Server{server(80, "HTTP", "b.com")}, "a.com", nil},
@@ -43,7 +45,8 @@ func TestVirtualHosts(t *testing.T) {
 		{"every host of every namespace stands for all", []*networking.Server{server(80, "HTTP", "a.com", "*/*")}, "*.com", []string{"http.80. *.com 0:80"}},
 		{
 			"plaintext servers of a port are one, the others are not",
-			[]*networking.Server{server(80, "HTTP", "b.com"), server(80, "GRPC", "*"), server(443, "HTTPS", "*"), server(443, "HTTPS", "a.com"), server(8080, "HTTP2", "*")}, "a.com",
+			[]*networking.Server{server(80, "HTTP", "b.com"), server(80, "GRPC", "*"), server(443, "HTTPS", "*"), server(443, "HTTPS", "a.com"), server(8080, "HTTP2", "*")},
+			"a.com",
 			[]string{"http.80. a.com 1:80", "http.8080. a.com 4:8080", "https.2 a.com 2:443", "https.3 a.com 3:443"},
 		},
 		{"no HTTP", []*networking.Server{passthrough, server(80, "TCP", "*"), server(443, "TLS", "*"), nil}, "a.com", nil},
