@@ -12,6 +12,8 @@
 //	routeorder_judge.go     from units to routes
 //	routeorder_message.go   what a finding says
 //	routeorder_text.go      how values, conditions and routes are written
+//	shadow.go               routes that another VirtualService kills
+//	shadow_message.go       what their findings say
 //	verdicts.go             the answer for each match entry, with its witness
 //	order.go                the decision about one unit behind earlier ones
 //	order_trie.go           their index, by uri and by one more condition

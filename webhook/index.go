@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,8 @@ const (
 	// indexHost finds ServiceEntries and DestinationRules by the host that they
 	// name, exact or wildcard.
 	indexHost = "host"
+	// indexHostKey finds VirtualServices by their hosts and gateways.
+	indexHostKey = "hostKey"
 	// indexUnder finds ServiceEntries by each wildcard that covers one of their
 	// exact hosts.
 	indexUnder = "under"
@@ -52,6 +55,7 @@ var indexes = []struct {
 	{&networkingv1.DestinationRule{}, indexHost, keysOf(func(dr *networkingv1.DestinationRule) []string {
 		return []string{mesh.RuleHost(dr)}
 	})},
+	{&networkingv1.VirtualService{}, indexHostKey, keysOf(mesh.HostKeys)},
 	{&networkingv1.VirtualService{}, indexDestination, keysOf(mesh.HTTPDestinationHosts)},
 	{&networkingv1.VirtualService{}, indexTLSDestination, keysOf(mesh.TLSDestinationHosts)},
 	{&networkingv1.VirtualService{}, indexDelegate, keysOf(func(vs *networkingv1.VirtualService) []string {
@@ -134,9 +138,22 @@ func stripObject(in any) (any, error) {
 		o.Status.Reset()
 	case *networkingv1.Gateway:
 		o.Status.Reset()
-		o.Spec.Servers = nil
+		for _, s := range o.Spec.Servers {
+			stripServer(s)
+		}
 	}
 	return in, nil
+}
+
+// stripServer leaves what tells which virtual hosts a server has.
+func stripServer(s *networking.Server) {
+	if s == nil {
+		return
+	}
+	if s.Tls != nil {
+		s.Tls = &networking.ServerTLSSettings{Mode: s.Tls.Mode}
+	}
+	s.Name, s.DefaultEndpoint = "", ""
 }
 
 func keyOf(o metav1.Object) types.NamespacedName {

@@ -18,6 +18,7 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/internal/decision"
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/validate"
 )
 
 // view takes from the informers the part of the mesh that matters for one object.
@@ -150,7 +151,76 @@ func (c *collector) aroundVirtualService(ctx context.Context, vs *networkingv1.V
 			}
 		}
 	}
+	return c.sharing(ctx, vs)
+}
+
+// sharing gathers, from the informers alone, the VirtualServices that have a host in
+// common with vs, for a warning. It comes last: what decides about TLS is there.
+func (c *collector) sharing(ctx context.Context, vs *networkingv1.VirtualService) error {
+	if c.policy.RouteOrder == policy.IgnoreOrder {
+		return nil
+	}
+	done := map[types.NamespacedName]struct{}{keyOf(vs): {}}
+	for _, key := range mesh.SharedHostKeys(vs, func(name types.NamespacedName) *networkingv1.Gateway {
+		gw, _ := cachedObject(ctx, c, name, &networkingv1.Gateway{})
+		return gw
+	}) {
+		var list networkingv1.VirtualServiceList
+		if err := c.list(ctx, &list, indexHostKey, key); err != nil {
+			return err
+		}
+		for _, other := range list.Items {
+			if _, dup := done[keyOf(other)]; dup {
+				continue
+			}
+			if done[keyOf(other)] = struct{}{}; len(done) > validate.MaxSharing+2 {
+				return nil // Nothing is said about so many.
+			}
+			c.add(other)
+			if err := c.around(ctx, other); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// around gathers the delegates of a VirtualService, its Gateways and their Services,
+// from the informers alone.
+func (c *collector) around(ctx context.Context, vs *networkingv1.VirtualService) error {
+	for _, name := range mesh.DelegatesOf(vs) {
+		if delegate, err := cachedObject(ctx, c, name, &networkingv1.VirtualService{}); err != nil {
+			return err
+		} else if delegate != nil {
+			c.add(delegate)
+		}
+	}
+	for _, name := range mesh.GatewayNames(vs) {
+		gw, err := cachedObject(ctx, c, name, &networkingv1.Gateway{})
+		if err != nil {
+			return err
+		}
+		if gw == nil || !c.add(gw) {
+			continue
+		}
+		if err := c.services(ctx, gw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cachedObject reads one object from the informers, nil when they do not know it.
+func cachedObject[T client.Object](ctx context.Context, c *collector, name types.NamespacedName, o T) (T, error) {
+	err := c.cached.Get(ctx, name, o, &client.GetOptions{UnsafeDisableDeepCopy: new(true)})
+	if apierrors.IsNotFound(err) {
+		var none T
+		return none, nil
+	}
+	if err != nil {
+		return o, fmt.Errorf("failed to get %T %s: %w", o, name, err)
+	}
+	return o, nil
 }
 
 // knowsDestinations reports whether the informers know a ServiceEntry, with the
@@ -300,17 +370,25 @@ func (c *collector) scope(ctx context.Context, vs *networkingv1.VirtualService) 
 		if !c.add(gw) {
 			continue
 		}
-		keys := slices.Sorted(maps.Keys(gw.Spec.GetSelector()))
-		if len(keys) == 0 {
-			continue
-		}
-		var services corev1.ServiceList
-		if err := c.list(ctx, &services, indexSelector, mesh.SelectorPair(keys[0], gw.Spec.GetSelector()[keys[0]])); err != nil {
+		if err := c.services(ctx, gw); err != nil {
 			return err
 		}
-		for i := range services.Items {
-			c.add(&services.Items[i])
-		}
+	}
+	return nil
+}
+
+// services gathers those that tell where the pods of a Gateway run.
+func (c *collector) services(ctx context.Context, gw *networkingv1.Gateway) error {
+	keys := slices.Sorted(maps.Keys(gw.Spec.GetSelector()))
+	if len(keys) == 0 {
+		return nil
+	}
+	var services corev1.ServiceList
+	if err := c.list(ctx, &services, indexSelector, mesh.SelectorPair(keys[0], gw.Spec.GetSelector()[keys[0]])); err != nil {
+		return err
+	}
+	for i := range services.Items {
+		c.add(&services.Items[i])
 	}
 	return nil
 }

@@ -98,6 +98,7 @@ func (d *decider) virtualService(old, vs *networkingv1.VirtualService) error {
 			}
 			d.find(f)
 		}
+		d.find(validate.Shadowed(d.world, old, vs)...)
 	}
 	d.find(validate.Reachable(d.world, vs)...)
 	d.headers(vs)

@@ -27,9 +27,11 @@ func Union(all []Decided) []finding.Finding {
 	var joined []finding.Finding
 	for _, d := range all {
 		for _, f := range d.Outcome.Findings {
-			if f.Code != finding.HeadersMissing || f.Object == mesh.ObjectOf(d.Object) || !together[f.Object] {
-				joined = append(joined, f)
+			told := f.Code == finding.HeadersMissing || f.Code == finding.ShadowedByVirtualService
+			if told && f.Object != mesh.ObjectOf(d.Object) && together[f.Object] {
+				continue
 			}
+			joined = append(joined, f)
 		}
 	}
 	finding.Sort(joined)

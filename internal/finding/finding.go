@@ -26,6 +26,9 @@ const (
 	UnreachableRoute Code = "UnreachableRoute"
 	// IneffectiveMatch: some, not all, matches of a route are dead.
 	IneffectiveMatch Code = "IneffectiveMatch"
+	// ShadowedByVirtualService: a route is dead because of another VirtualService
+	// of the same host.
+	ShadowedByVirtualService Code = "ShadowedByVirtualService"
 	// TLSDisabled: the effective DestinationRule turns TLS off for a target.
 	TLSDisabled Code = "TLSDisabled"
 	// TLSMissing: a target has no TLS, and the policy or the mode of the

@@ -186,20 +186,8 @@ func GatewayNames(vs *networkingv1.VirtualService) []types.NamespacedName {
 }
 
 func (w *World) gatewayClients(vs *networkingv1.VirtualService, name types.NamespacedName, host string) []Client {
-	var selector map[string]string
-	if gw := w.gateways[name]; gw != nil {
-		selector = gw.Spec.GetSelector()
-	}
-	namespaces := slices.Clone(w.opts.GatewayNamespaces)
-	// One pair of the selector finds all candidates; any will do, the least is
-	// deterministic.
-	if keys := slices.Sorted(maps.Keys(selector)); len(keys) > 0 {
-		for _, svc := range w.services[SelectorPair(keys[0], selector[keys[0]])] {
-			if containsAll(svc.Spec.Selector, selector) {
-				namespaces = append(namespaces, svc.Namespace)
-			}
-		}
-	}
+	selector := w.selector(name)
+	namespaces := w.gatewayNamespaces(selector)
 	known := len(namespaces) > 0
 	if !known {
 		guess := w.opts.RootNamespace
@@ -215,6 +203,30 @@ func (w *World) gatewayClients(vs *networkingv1.VirtualService, name types.Names
 		}
 	}
 	return out
+}
+
+// selector is that of a Gateway, nil of an unknown one.
+func (w *World) selector(name types.NamespacedName) map[string]string {
+	if gw := w.gateways[name]; gw != nil {
+		return gw.Spec.GetSelector()
+	}
+	return nil
+}
+
+// gatewayNamespaces are the namespaces that the options and the Services tell for
+// pods with the labels of selector.
+func (w *World) gatewayNamespaces(selector map[string]string) []string {
+	namespaces := slices.Clone(w.opts.GatewayNamespaces)
+	// One pair of the selector finds all candidates; any will do, the least is
+	// deterministic.
+	if keys := slices.Sorted(maps.Keys(selector)); len(keys) > 0 {
+		for _, svc := range w.services[SelectorPair(keys[0], selector[keys[0]])] {
+			if containsAll(svc.Spec.Selector, selector) {
+				namespaces = append(namespaces, svc.Namespace)
+			}
+		}
+	}
+	return namespaces
 }
 
 // sidecars returns the sidecar clients of a mesh VirtualService for host.

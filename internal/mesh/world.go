@@ -104,6 +104,7 @@ type World struct {
 	rules    map[string][]*networkingv1.DestinationRule // by resolved host, as Istio sorts
 	routes   map[string][]*networkingv1.VirtualService  // by resolved destination host of HTTP routes
 	tlsHosts map[string][]*networkingv1.VirtualService  // by resolved destination host of TLS routes
+	hosts    map[string][]*networkingv1.VirtualService  // by HostKeys
 	virtual  map[types.NamespacedName]*networkingv1.VirtualService
 	roots    map[types.NamespacedName][]*networkingv1.VirtualService // of a delegate
 	gateways map[types.NamespacedName]*networkingv1.Gateway
@@ -120,6 +121,7 @@ func NewWorld(objs Objects, opts Options) *World {
 		rules:    map[string][]*networkingv1.DestinationRule{},
 		routes:   map[string][]*networkingv1.VirtualService{},
 		tlsHosts: map[string][]*networkingv1.VirtualService{},
+		hosts:    map[string][]*networkingv1.VirtualService{},
 		virtual:  map[types.NamespacedName]*networkingv1.VirtualService{},
 		roots:    map[types.NamespacedName][]*networkingv1.VirtualService{},
 		gateways: map[types.NamespacedName]*networkingv1.Gateway{},
@@ -147,6 +149,9 @@ func NewWorld(objs Objects, opts Options) *World {
 		}
 		for _, h := range TLSDestinationHosts(vs) {
 			w.tlsHosts[h] = append(w.tlsHosts[h], vs)
+		}
+		for _, k := range HostKeys(vs) {
+			w.hosts[k] = append(w.hosts[k], vs)
 		}
 		for _, d := range DelegatesOf(vs) {
 			w.roots[d] = append(w.roots[d], vs)

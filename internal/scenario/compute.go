@@ -20,8 +20,10 @@ import (
 // and returns what comes of it, and the objects that are there afterwards.
 func (s *Scenario) Compute() (Want, []Object, error) {
 	got := Want{Title: s.Want.Title}
-	objects := append(cloned(s.Mesh), cloned(s.Request)...)
-	request := objects[len(s.Mesh):]
+	request := cloned(s.Request)
+	before := replaced(cloned(s.Mesh), request)
+	objects := slices.Concat(before, request)
+	request = objects[len(before):]
 	world := World(objects, s.Policy)
 
 	var changes []mutate.RuleChange
@@ -78,6 +80,20 @@ func (s *Scenario) Compute() (Want, []Object, error) {
 	}
 	got.Rules = rules
 	return got, objects, nil
+}
+
+// replaced returns the objects of the mesh that the request does not update. What
+// it does keeps its age, as the API server holds it.
+func replaced(before, request []Object) []Object {
+	return slices.DeleteFunc(before, func(old Object) bool {
+		for _, o := range request {
+			if o.Raw["kind"] == old.Raw["kind"] && o.Typed.GetNamespace() == old.Typed.GetNamespace() && o.Typed.GetName() == old.Typed.GetName() {
+				o.Typed.SetCreationTimestamp(old.Typed.GetCreationTimestamp())
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // mode is that of a namespace: the label of its Namespace object, else the policy's.
