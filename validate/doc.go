@@ -13,6 +13,8 @@
 //	routeorder_message.go   what a finding says
 //	routeorder_text.go      how values, conditions and routes are written
 //	shadow.go               routes that another VirtualService kills
+//	shadow_member.go        what Istio emits of each VirtualService, and where
+//	shadow_list.go          the list that it makes of several
 //	shadow_message.go       what their findings say
 //	verdicts.go             the answer for each match entry, with its witness
 //	order.go                the decision about one unit behind earlier ones

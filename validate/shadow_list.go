@@ -1,0 +1,159 @@
+package validate
+
+// The list of routes that Istio makes of several VirtualServices, decided in its
+// order.
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	networking "istio.io/api/networking/v1"
+)
+
+// A fate is what becomes of one route of a member; by is what takes its requests,
+// none when some reach it.
+type fate struct {
+	by []taker
+}
+
+// fates are those of the routes that are emitted, and not dead by themselves.
+type fates map[int]fate
+
+type taker struct {
+	of   *member
+	unit *unit
+	// moved: it is younger, and before only because the other is a catch-all.
+	moved bool
+}
+
+// merge decides the routes of all members in order, at a gateway.
+func (s *shadows) merge(order []*member, gateway string, port uint32) map[*member]fates {
+	key := s.mergeKey(order, gateway, port)
+	if out, known := s.merged[key]; known {
+		return out
+	}
+	c := newCore(s.w, s.self.flat.usual)
+	owner := map[*unit]int{}
+	out := map[*member]fates{}
+	live := map[*member]map[int]bool{}
+	for _, m := range order {
+		out[m], live[m] = fates{}, map[int]bool{}
+	}
+	for _, bare := range []bool{false, true} {
+		for k, m := range order {
+			for _, p := range s.piecesAt(m, gateway, port) {
+				if p.unit.bare != bare || p.idle {
+					continue
+				}
+				u := at(p.unit, gateway)
+				owner[u] = k
+				v := c.decide(u)
+				f := out[m][p.route]
+				if v.state == Dead {
+					for _, o := range v.by {
+						f.by = append(f.by, taker{of: order[owner[o]], unit: o, moved: owner[o] > k})
+					}
+				} else {
+					live[m][p.route] = true
+				}
+				out[m][p.route] = f
+				if p.covers {
+					c.add(u)
+				}
+			}
+		}
+	}
+	settle(out, live)
+	s.merged[key] = out
+	return out
+}
+
+// settle drops the takers of routes that some requests reach, and those of itself.
+func settle(out map[*member]fates, live map[*member]map[int]bool) {
+	for m, fs := range out {
+		for i, f := range fs {
+			f.by = slices.DeleteFunc(f.by, func(t taker) bool { return t.of == m || live[m][i] })
+			fs[i] = f
+		}
+	}
+}
+
+func (s *shadows) mergeKey(order []*member, gateway string, port uint32) string {
+	var b strings.Builder
+	b.WriteString(gateway + " " + strconv.Itoa(int(port)))
+	for _, m := range order {
+		b.WriteString(" " + m.vs.Namespace + "/" + m.vs.Name)
+	}
+	return b.String()
+}
+
+// own decides the routes of all members in order, at sidecars.
+func (s *shadows) own(order []*member) map[*member]fates {
+	key := s.mergeKey(order, meshGateway, 0)
+	if out, known := s.merged[key]; known {
+		return out
+	}
+	c := newCore(s.w, s.self.flat.usual)
+	owner := map[*unit]*member{}
+	out := map[*member]fates{}
+	live := map[*member]map[int]bool{}
+	for _, m := range order {
+		out[m], live[m] = fates{}, map[int]bool{}
+		pieces := s.piecesAt(m, meshGateway, 0)
+		for _, p := range pieces {
+			if p.idle {
+				continue
+			}
+			f := out[m][p.route]
+			if v := c.decide(at(p.unit, meshGateway)); v.state == Dead {
+				for _, o := range v.by {
+					f.by = append(f.by, taker{of: owner[o], unit: o})
+				}
+			} else {
+				live[m][p.route] = true
+			}
+			out[m][p.route] = f
+		}
+		for _, u := range owned(pieces, s.w) {
+			owner[u] = m
+			c.add(u)
+		}
+	}
+	settle(out, live)
+	s.merged[key] = out
+	return out
+}
+
+// owned are units that take every request of the ports and pods for which there is a
+// route: sidecars ask no other VirtualService then.
+func owned(pieces []piece, w *work) []*unit {
+	var out []*unit
+	seen := map[string]bool{}
+	for _, p := range pieces {
+		r := &networking.HTTPMatchRequest{}
+		var key strings.Builder
+		for _, d := range p.unit.conds {
+			switch d.class {
+			case classPort:
+				n, _ := strconv.ParseUint(d.atoms[0].lang.value, 10, 32)
+				r.Port = uint32(n)
+			case classLabel:
+				if r.SourceLabels == nil {
+					r.SourceLabels = map[string]string{}
+				}
+				r.SourceLabels[d.name] = d.atoms[0].lang.value
+			case classNamespace:
+				r.SourceNamespace = d.atoms[0].lang.value
+			default:
+				continue
+			}
+			key.WriteString(strconv.Quote(d.name) + strconv.Quote(d.atoms[0].lang.value))
+		}
+		if !seen[key.String()] {
+			seen[key.String()] = true
+			out = append(out, &unit{conditions: newConditions(r, w), gateway: meshGateway, route: p.route, entry: p.unit.entry, via: p.unit.via})
+		}
+	}
+	return out
+}
