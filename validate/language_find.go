@@ -33,13 +33,8 @@ func (l *language) sample(w *work) specimen {
 	if l.sampled != nil {
 		return *l.sampled
 	}
-	s := specimen{}
-	switch {
-	case len(l.over) == 0:
-		s.outcome = none
-	case l.exact && !slices.ContainsFunc(l.over, func(s shape) bool { return s.more > 0 }):
-		s = finish(l.over[0].value, l.universe)
-	default:
+	s := specimen{outcome: none}
+	if len(l.over) > 0 {
 		if s = l.guess(w); s.outcome != found {
 			s = w.find(l.universe, []*language{l}, nil)
 		}
@@ -50,8 +45,15 @@ func (l *language) sample(w *work) specimen {
 	return s
 }
 
-// guess reads a string off the regex.
+// guess reads a string off the shapes or the regex.
 func (l *language) guess(w *work) specimen {
+	if l.exact {
+		for _, o := range l.over {
+			if s := finish(o.value, l.universe); s.outcome == found && o.more == 0 {
+				return s
+			}
+		}
+	}
 	if l.regex == nil || !w.spend(len(l.value)) {
 		return specimen{}
 	}

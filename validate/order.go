@@ -150,6 +150,9 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 	before := c.w.left
 	w, done := c.w.limited(min(searchMost, c.searches))
 	s.w = w
+	if taker != nil {
+		s.learned = []*unit{taker}
+	}
 	switch s.run() {
 	case found:
 		out = verdict{state: Live, request: s.request()}

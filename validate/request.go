@@ -45,6 +45,17 @@ func (r *request) says(c class, name string) bool {
 	return slices.ContainsFunc(r.values, func(v requestValue) bool { return v.class == c && v.name == name })
 }
 
+// telling adds the usual values that are why o takes the request.
+func (r *request) telling(o *unit) *request {
+	for i := range o.conds {
+		d := unnamed(o.conds[i].class, o.conds[i].name, r.usual)
+		if d.there && !d.blurred && !r.says(d.class, d.name) {
+			r.values = append(r.values, requestValue{d.class, d.name, d.value})
+		}
+	}
+	return r
+}
+
 func (r *request) full(gateway string) *Request {
 	out := &Request{
 		Method: usualMethods[0], Scheme: usualSchemes[0], Authority: r.usual.authority[0], Path: r.path,

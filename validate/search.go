@@ -160,6 +160,7 @@ func (s *search) refute(o *unit) outcome {
 		undo = append(undo, saved{i, before})
 		s.dims[i] = before
 		s.dims[i].atoms = append(slices.Clip(before.atoms), a)
+		s.dims[i].blurred = before.blurred || a.lang != nil && a.lang.opaque
 		return true
 	}
 	more := true
@@ -197,17 +198,6 @@ func (s *search) covering() []*unit {
 	}
 	slices.SortFunc(by, func(a, b *unit) int { return a.seq - b.seq })
 	return by
-}
-
-// telling adds the usual values that are why o takes the request.
-func (r *request) telling(o *unit) *request {
-	for i := range o.conds {
-		d := unnamed(o.conds[i].class, o.conds[i].name, r.usual)
-		if d.there && !d.blurred && !r.says(d.class, d.name) {
-			r.values = append(r.values, requestValue{d.class, d.name, d.value})
-		}
-	}
-	return r
 }
 
 // request returns the present request.
