@@ -21,6 +21,7 @@ var (
 	sidecar             = variant{scenario: "sidecar-seed"}
 	targetPort          = variant{scenario: "sidecar-seed-target-port", namespace: "team-a", host: "us.cnn.com"}
 	ownRule             = variant{scenario: "existing-rule-load-balancer", namespace: "team-b", host: "weather.cnn.com"}
+	together            = variant{scenario: "order-regexes-together"}
 )
 
 // files are the manifests that the story applies.
@@ -39,6 +40,7 @@ var files = []struct {
 	{"own-rule.yaml", ownRule, "mesh.yaml", []string{"DestinationRule"}},
 	{"own-rule-entry.yaml", ownRule, "mesh.yaml", []string{"ServiceEntry"}},
 	{"own-rule-route.yaml", ownRule, "request.yaml", nil},
+	{"together.yaml", together, "request.yaml", nil},
 }
 
 // variant is a scenario, played in another namespace and for another host where these are given: the

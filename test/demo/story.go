@@ -36,7 +36,7 @@ type story struct {
 func (s story) tell(ctx context.Context) {
 	fmt.Fprintln(s.out, "# A Kubernetes API server with Istio's CRDs, and egress-tls-webhook before it.")
 	for _, part := range []func(context.Context){
-		s.mesh, s.asWritten, s.dryRun, s.rightOrder, s.sidecar, s.targetPort, s.ownRule, s.again,
+		s.mesh, s.asWritten, s.dryRun, s.rightOrder, s.sidecar, s.targetPort, s.ownRule, s.together, s.again,
 	} {
 		part(ctx)
 	}
@@ -202,6 +202,17 @@ func (s story) ownRule(ctx context.Context) {
 		"        - weather.cnn.com")
 	s.stored(ctx, s.scenarios, ownRule)
 	s.run(ctx, getRules).exits(ctx, 0).says(ctx, "cnn ", "<none>\n")
+}
+
+func (s story) together(ctx context.Context) {
+	s.chapter("Routes that look alive: one regex within another, and two matches that leave nothing between them",
+		"Nobody sees it by looking. Each is proved dead, and shown with a request that goes elsewhere.")
+	s.run(ctx, "cat together.yaml").exits(ctx, 0).says(ctx, "regex: /v[12]/(cart|checkout)\n", "regex: /media(/[^/]+)?/?\n")
+	s.run(ctx, "kubectl apply -f together.yaml").exits(ctx, 1).says(ctx,
+		"- UnreachableRoute at spec.http[1]: ", "For example, GET /v1/cart goes to shop instead of cart.",
+		"- UnreachableRoute at spec.http[3]: ",
+		`spec.http[2].match[0] (uri exact "/media") and spec.http[2].match[1] (uri regex "/media/.*") take all its requests first.`,
+		"For example, GET /media goes to media instead of thumbnails.", "The order that works: spec.http[1] ")
 }
 
 func (s story) again(ctx context.Context) {
