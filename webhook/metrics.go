@@ -52,7 +52,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"reason"}),
 		undecided: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "egress_tls_route_matches_undecided_total",
-			Help: "Match entries in the validating phase of which the work budget did not tell whether a request reaches them.",
+			Help: "Match entries in the validating phase that were left undecided: neither proved dead nor shown to be live.",
 		}),
 	}
 	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.live, m.undecided)

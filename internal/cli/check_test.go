@@ -159,3 +159,15 @@ spec:
 1 error, 0 warnings in 1 object.
 `, got.out)
 }
+
+// What the work budget leaves open is noted, and no finding.
+func TestCheckNotesWhatIsUndecided(t *testing.T) {
+	got := run(vsOf(`  http:
+  - match: [{uri: {regex: "/(a|b)*a(a|b){40}"}}]
+  - match: [{uri: {regex: "/(a|b)*a(a|b){41}"}}]
+`), "check", "-f", "-")
+	assert.Equal(t, OK, got.code)
+	assert.Equal(t, "egress-tls: note: VirtualService default/a: it is left undecided "+
+		"whether a request reaches spec.http[1].match[0]; nothing is refused for it\n", got.err)
+	assert.NotContains(t, got.out, "spec.http")
+}

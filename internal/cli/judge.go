@@ -98,7 +98,7 @@ func (v verdict) noteUndecided(w io.Writer) {
 	const most = 200
 	for _, j := range v.judgements {
 		if n := len(j.outcome.Undecided); n > 0 {
-			fmt.Fprintf(w, "egress-tls: note: %s: the work budget ended before it was known whether a request reaches %s; nothing is refused for it\n",
+			fmt.Fprintf(w, "egress-tls: note: %s: it is left undecided whether a request reaches %s; nothing is refused for it\n",
 				j.doc.Name(), finding.Truncate(strings.Join(j.outcome.Undecided, ", "), most))
 		}
 	}

@@ -44,8 +44,8 @@ type Outcome struct {
 	Rules []mutate.RuleChange
 	// Findings are sorted; an Error among them refuses the object in mode enforce.
 	Findings []finding.Finding
-	// Undecided are the places of match entries of which the work budget did not
-	// tell whether a request reaches them. They refuse nothing.
+	// Undecided are the places of match entries that were left undecided, neither proved dead
+	// nor shown to be live. They refuse nothing.
 	Undecided []string
 }
 
