@@ -49,6 +49,7 @@ const (
 // request is a decoded admission request.
 type request struct {
 	admission.Request
+	phase  phase
 	object metav1.Object
 	// old is what an update replaces, nil if there is none or it cannot be read.
 	old    metav1.Object
@@ -204,7 +205,7 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 // read decodes the request. The result's object is nil when there is nothing to
 // decide about it: another operation, an exempt user, or an object under deletion.
 func (a *Admitter) read(ctx context.Context, ph phase, req admission.Request) (*request, error) {
-	r := &request{Request: req, dryRun: req.DryRun != nil && *req.DryRun, mode: policy.Off}
+	r := &request{Request: req, phase: ph, dryRun: req.DryRun != nil && *req.DryRun, mode: policy.Off}
 	if req.UID == "" {
 		return r, statusError{http.StatusBadRequest, "the AdmissionReview holds no request with a uid"}
 	}
@@ -312,7 +313,11 @@ func (a *Admitter) decide(ctx context.Context, r *request, freshRules map[string
 	if _, ok := r.object.(*networkingv1.DestinationRule); ok {
 		raw = r.tree()
 	}
-	out, err := decision.DecideUpdate(w, a.policy, r.old, r.object, raw)
+	pol := *a.policy
+	if r.phase == mutating {
+		pol.RouteOrder = policy.IgnoreOrder // it adds nothing to the object
+	}
+	out, err := decision.DecideUpdate(w, &pol, r.old, r.object, raw)
 	if err != nil {
 		return out, fmt.Errorf("failed to decide about %s: %w", mesh.ObjectOf(r.object), err)
 	}
