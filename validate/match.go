@@ -90,7 +90,7 @@ type conditions struct {
 	conds    []condition // sorted by class and name
 	mask     uint64      // one bit a condition, to tell most pairs apart at once
 	never    string      // why no request fits; "" when one may
-	// vague: it holds what we cannot try (see header).
+	// vague: it holds what we cannot try (see header and query).
 	vague bool
 	// bare: Istio's IsCatchAllRoute, behind which it emits nothing.
 	bare bool
@@ -207,15 +207,31 @@ func (b *builder) exactly(c class, name, value, field string) {
 // against a header (translateMetadataMatch).
 const claimPrefix = "@request.auth.claims"
 
+// claimName is ToRoutingClaim: the claim a.b is written ".a.b" or "[a][b]".
+func claimName(header string) (string, bool) {
+	if !strings.HasPrefix(lower(header), claimPrefix) {
+		return "", false
+	}
+	name := header[len(claimPrefix):]
+	switch {
+	case strings.HasPrefix(name, ".") && len(name) > 1:
+		return claimPrefix + "[" + strings.ReplaceAll(name[1:], ".", "][") + "]", true
+	case strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]") && len(name) > 2:
+		return claimPrefix + name, true
+	default:
+		return "", false
+	}
+}
+
 func (b *builder) header(name, field string, m *networking.StringMatch, without bool) {
 	a := atom{field: field, match: m}
-	if strings.HasPrefix(lower(name), claimPrefix) {
+	if claim, ok := claimName(name); ok {
 		// A claim may have several values: all that is known is whether it fits.
 		a.kind, a.lang = in, claimLanguage(m, b.w)
 		if without {
 			a = a.not()
 		}
-		b.add(classClaim, name, a)
+		b.add(classClaim, claim, a)
 		return
 	}
 	name = lower(name)
@@ -254,6 +270,8 @@ func universeOf(header string) universe {
 }
 
 func (b *builder) query(name string, m *networking.StringMatch) {
+	// Envoy refuses an empty name, and none holds what separates parameters.
+	b.vague = b.vague || name == "" || strings.ContainsAny(name, "&=#")
 	a := atom{kind: anyValue, field: "queryParams", match: m}
 	if !isPresentMatch(m) {
 		a.kind, a.lang = in, b.w.language(m, queryText, false)

@@ -22,6 +22,9 @@ type unit struct {
 	// via is the place within the delegate that brings the unit, if one does.
 	via string
 
+	// optional: some proxies leave it out, so that it covers nothing for certain.
+	optional bool
+
 	judged  bool    // one that its route is judged by
 	seq     int     // set by core.add
 	verdict verdict // set by judge
@@ -173,7 +176,7 @@ func (c *core) cover(u *unit, skip func(*unit) bool) *unit {
 		return nil
 	}
 	covers := func(o *unit) bool {
-		return c.w.spend(2+len(o.conds)) && (skip == nil || !skip(o)) && o.covers(u.conditions, c.w)
+		return c.w.spend(2+len(o.conds)) && !o.optional && (skip == nil || !skip(o)) && o.covers(u.conditions, c.w)
 	}
 	if !c.narrow {
 		if i := slices.IndexFunc(g.all, covers); i >= 0 {
@@ -228,7 +231,7 @@ func (c *core) firstTaker(s *search) (*unit, bool) {
 				continue
 			}
 			yes, known := s.takenBy(o)
-			if !known && o.vague {
+			if !known && (o.vague || o.optional) {
 				s.blurred = true
 			} else if yes || !known {
 				first, limit = o, o.seq

@@ -52,6 +52,13 @@ func newTrial(g generator, vs, delegate *networkingv1.VirtualService) *trial {
 
 func (c *trial) String() string { return dump(c.vs, c.delegate) }
 
+// optional: an entry is left out by waypoints, so that later ones are left undecided.
+func (c *trial) optional() bool {
+	return slices.ContainsFunc(c.routes, func(r naiveRoute) bool {
+		return r.match != nil && len(r.match.SourceLabels) > 0 && slices.Contains(r.match.Gateways, meshGateway)
+	})
+}
+
 func (c *trial) delegating(route int) bool { return c.vs.Spec.Http[route].Delegate != nil }
 
 func (c *trial) reach(r *Request) *naiveRoute { return naiveReach(c.routes, c.vs.Namespace, r) }
@@ -120,7 +127,7 @@ func (c *trial) check(t testing.TB, most int, n *tally) {
 			}
 		default:
 			n.unknown++
-			require.False(t, *propertyExact, "%s is unknown\n%s", path, c)
+			require.False(t, *propertyExact && !c.optional(), "%s is unknown\n%s", path, c)
 		}
 		if !reached[path] {
 			n.unreached++

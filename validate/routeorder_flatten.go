@@ -5,6 +5,11 @@ package validate
 // Istio generates routes for one gateway at a time. An entry that names gateways is
 // in force at those; one that names none is at all of spec.gateways, by default
 // mesh. Gateways that no entry names see the same routes and are judged as one.
+// Where pods and a port serve several Gateways, Istio joins their lists, and a
+// route may be dead that is live in its own; that is not judged.
+//
+// Beside gateways, sidecars ignore sourceLabels (sourceMatchHTTP), but a waypoint
+// leaves such an entry out (waypointInboundRoute): there it covers nothing.
 
 import (
 	"slices"
@@ -16,7 +21,7 @@ import (
 )
 
 // maxUnits bounds the product of entries and gateways. Beyond it nothing is judged.
-const maxUnits = 15_000
+const maxUnits = 12_000
 
 // otherGateways stands for the gateways that no entry names.
 const otherGateways = ""
@@ -119,6 +124,7 @@ func flatten(vs *networkingv1.VirtualService, delegates Delegates, w *work) (*fl
 			for k, g := range at {
 				u := &made[k]
 				*u = unit{conditions: c, gateway: g, route: i, entry: e.entry, via: e.via}
+				u.optional = g == meshGateway && len(e.match.GetGateways()) > 0 && len(e.match.GetSourceLabels()) > 0
 				u.judged = e.judged && (len(e.gateways) > 0 || listed[g])
 				if u.judged {
 					f.routes[i].judged = append(f.routes[i].judged, u)

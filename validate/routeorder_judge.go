@@ -107,7 +107,7 @@ func ineffectives(c *core, f *flat, route int) []ineffective {
 func coversEntry(by, units []*unit, w *work) bool {
 	for _, u := range units {
 		if !w.spend(len(by)) || !slices.ContainsFunc(by, func(o *unit) bool {
-			return o.gateway == u.gateway && o.covers(u.conditions, w)
+			return o.gateway == u.gateway && !o.optional && o.covers(u.conditions, w)
 		}) {
 			return false
 		}

@@ -173,11 +173,15 @@ func TestRouteOrderOfPairs(t *testing.T) {
 		"labels beside gateways are ignored": {
 			gateways: "[g, mesh]", a: `{gateways: [g], sourceLabels: {a: x}}`, b: `{gateways: [g]}`, want: catchAll,
 		},
-		"labels without gateways count": {gateways: "[g]", a: `{sourceLabels: {a: x}}`, b: `{gateways: [g]}`},
-		"gateway does not cover both":   {gateways: "[g, mesh]", a: `{gateways: [g]}`, b: `{uri: {prefix: /a}}`},
-		"gateway covers the only one":   {gateways: "[g]", a: `{gateways: [shop/g]}`, b: `{uri: {prefix: /a}}`, want: catchAll},
-		"gateway by its old name":       {gateways: "[g.shop.svc.cluster.local]", a: `{gateways: [./g]}`, b: `{uri: {prefix: /a}}`, want: catchAll},
-		"any covers a gateway":          {gateways: "[g, mesh]", a: `{uri: {prefix: /}}`, b: `{gateways: [mesh]}`, want: catchAll},
+		"but a waypoint leaves them out": {gateways: "[mesh]", a: `{gateways: [mesh], sourceLabels: {a: x}}`, b: `{uri: {prefix: /a}}`},
+		"a claim in two spellings":       {gateways: "[g]", a: `{headers: {"@request.auth.claims.a.b": {exact: x}}}`, b: `{uri: {prefix: /a}, headers: {"@request.auth.claims[a][b]": {exact: x}}}`, want: unreachable},
+		"a claim of no name is a header": {gateways: "[g]", a: `{headers: {"@request.auth.claims": {prefix: x}}}`, b: `{headers: {"@request.auth.claims": {exact: xy}}}`, want: unreachable},
+		"a parameter that nobody sends":  {a: `{queryParams: {"a=b": {}}}`, b: `{queryParams: {"a=b": {exact: x}}}`},
+		"labels without gateways count":  {gateways: "[g]", a: `{sourceLabels: {a: x}}`, b: `{gateways: [g]}`},
+		"gateway does not cover both":    {gateways: "[g, mesh]", a: `{gateways: [g]}`, b: `{uri: {prefix: /a}}`},
+		"gateway covers the only one":    {gateways: "[g]", a: `{gateways: [shop/g]}`, b: `{uri: {prefix: /a}}`, want: catchAll},
+		"gateway by its old name":        {gateways: "[g.shop.svc.cluster.local]", a: `{gateways: [./g]}`, b: `{uri: {prefix: /a}}`, want: catchAll},
+		"any covers a gateway":           {gateways: "[g, mesh]", a: `{uri: {prefix: /}}`, b: `{gateways: [mesh]}`, want: catchAll},
 
 		// Regexes.
 		"regex within a regex":                {a: `{uri: {regex: "/api/v[0-9]+/.*"}}`, b: `{uri: {regex: "/api/v[12]/(users|teams)"}}`, want: unreachable},

@@ -120,7 +120,8 @@ func (s *search) takenBy(o *unit) (yes, known bool) {
 			all = all && known
 		}
 	}
-	return all && !o.vague, all && !o.vague
+	all = all && !o.vague && !o.optional
+	return all, all
 }
 
 // refute looks for a request outside of o, which takes the present one.

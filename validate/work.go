@@ -7,8 +7,8 @@ type work struct {
 	languages map[languageKey]*language
 }
 
-// budget is what one judgement may spend; one unit of it is some 15 ns.
-const budget = 2_500_000
+// budget is what one judgement may spend; one unit of it is some 15 to 30 ns.
+const budget = 2_000_000
 
 func newWork() *work { return newWorkOf(budget) }
 
