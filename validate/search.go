@@ -97,7 +97,7 @@ func (s *search) taker() (*unit, bool) {
 
 // takenBy tells whether o takes the request.
 func (s *search) takenBy(o *unit) (yes, known bool) {
-	s.w.spend(3 + len(o.conds)*(2+len(s.dims)/4))
+	s.w.spend(5 + len(o.conds)*(4+len(s.dims)/2))
 	yes, known = s.dims[0].meets(o.uriAtoms[0], s.w)
 	if known && !yes {
 		return false, true
