@@ -321,7 +321,7 @@ func (s *shadows) why(t taker, m *member, gateway, namespace string, v mesh.Virt
 		if ra < rb {
 			return ", which is exported to them by name (exportTo)"
 		}
-		return ", which is older"
+		return ", which comes first (by age, then by name)"
 	}
 	switch {
 	case t.moved:

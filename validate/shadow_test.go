@@ -194,27 +194,27 @@ func TestShadowedAtSidecars(t *testing.T) {
 		want        []string
 	}{
 		{"the oldest has the host", route("b/old", 2, "hosts: [e.com]", "{uri: {prefix: /x}}") + route("a/new", 0, atMesh, "{uri: {prefix: /y}}", "-"), []string{
-			`a/new spec.hosts[0]: Sidecars take the routes of host e.com from VirtualService b/old alone, which is older, and ignore those of VirtualService a/new: its spec.http[0] (uri prefix "/y", to new) and spec.http[1] (no match, to new) get no request from the mesh; what VirtualService b/old does not match is answered with 404.`,
+			`a/new spec.hosts[0]: Sidecars take the routes of host e.com from VirtualService b/old alone, which comes first (by age, then by name), and ignore those of VirtualService a/new: its spec.http[0] (uri prefix "/y", to new) and spec.http[1] (no match, to new) get no request from the mesh; what VirtualService b/old does not match is answered with 404.`,
 		}},
 		{"one host of several", route("b/old", 2, atMesh, "-") + route("a/new", 0, "hosts: [f.com, e.com]", "-"), []string{
-			`a/new spec.hosts[1]: Sidecars take the routes of host e.com from VirtualService b/old alone, which is older, and ignore those of VirtualService a/new: its spec.http[0] (no match, to new) gets no request from the mesh; what VirtualService b/old does not match is answered with 404.`,
+			`a/new spec.hosts[1]: Sidecars take the routes of host e.com from VirtualService b/old alone, which comes first (by age, then by name), and ignore those of VirtualService a/new: its spec.http[0] (no match, to new) gets no request from the mesh; what VirtualService b/old does not match is answered with 404.`,
 		}},
 		{"all hosts", route("b/old", 2, "hosts: [f.com, e.com]", "-") + route("a/new", 0, "hosts: [e.com, f.com]", "-"), []string{
-			`a/new spec.hosts: Sidecars take the routes of hosts e.com and f.com from VirtualService b/old alone, which is older, and ignore those of VirtualService a/new: its spec.http[0] (no match, to new) gets no request from the mesh; what VirtualService b/old does not match is answered with 404.`,
+			`a/new spec.hosts: Sidecars take the routes of hosts e.com and f.com from VirtualService b/old alone, which comes first (by age, then by name), and ignore those of VirtualService a/new: its spec.http[0] (no match, to new) gets no request from the mesh; what VirtualService b/old does not match is answered with 404.`,
 		}},
 		{"a short name is that of the namespace", route("a/old", 2, "hosts: [e]", "-") + route("a/new", 0, "hosts: [e.a.svc.cluster.local]", "-"), []string{
-			`a/new spec.hosts[0]: Sidecars take the routes of host e.a.svc.cluster.local from VirtualService a/old alone, which is older, and ignore those of VirtualService a/new: its spec.http[0] (no match, to new) gets no request from the mesh; what VirtualService a/old does not match is answered with 404.`,
+			`a/new spec.hosts[0]: Sidecars take the routes of host e.a.svc.cluster.local from VirtualService a/old alone, which comes first (by age, then by name), and ignore those of VirtualService a/new: its spec.http[0] (no match, to new) gets no request from the mesh; what VirtualService a/old does not match is answered with 404.`,
 		}},
 		{"a short name of another namespace", route("b/old", 2, "hosts: [e]", "-") + route("a/new", 0, "hosts: [e]", "-"), nil},
 		{"exported by name comes before", route("b/old", 0, atMesh+"; exportTo: [c, a]", "-") + route("a/new", 2, atMesh, "-"), nil},
 		{"whichever is first", route("b/old", 0, atMesh+"; exportTo: [c, a]", "-") + route("a/new", 2, atMesh+"; exportTo: ['*', a]", "-") + route("b/all", 3, atMesh, "-"), []string{
-			`a/new spec.hosts[0]: Sidecars take the routes of host e.com from VirtualService b/all alone, which is older, and ignore those of VirtualService a/new: its spec.http[0] (no match, to new) gets no request from the mesh; what VirtualService b/all does not match is answered with 404.`,
+			`a/new spec.hosts[0]: Sidecars take the routes of host e.com from VirtualService b/all alone, which comes first (by age, then by name), and ignore those of VirtualService a/new: its spec.http[0] (no match, to new) gets no request from the mesh; what VirtualService b/all does not match is answered with 404.`,
 		}},
 		{"an older one that is not seen everywhere", route("b/old", 2, atMesh+"; exportTo: [c]", "-") + route("a/new", 0, atMesh, "-"), nil},
 		{"a wildcard leaves the exact host alone", route("b/old", 2, "hosts: ['*.com']", "-") + route("a/new", 0, atMesh, "-"), nil},
 		{"no route on the port", route("b/old", 2, atMesh, "{port: 8080}") + route("a/new", 0, atMesh, "-"), nil},
 		{"routes on one port", route("b/old", 2, atMesh, "{port: 8080}") + route("a/new", 0, atMesh, "{port: 8080, uri: {prefix: /}}", "-"), []string{
-			`a/new spec.http[0]: Sidecars take the routes of host e.com from VirtualService b/old alone, which is older, and ignore those of VirtualService a/new: its spec.http[0] (uri prefix "/", port 8080, to new) gets no request from the mesh; what VirtualService b/old does not match is answered with 404.`,
+			`a/new spec.http[0]: Sidecars take the routes of host e.com from VirtualService b/old alone, which comes first (by age, then by name), and ignore those of VirtualService a/new: its spec.http[0] (uri prefix "/", port 8080, to new) gets no request from the mesh; what VirtualService b/old does not match is answered with 404.`,
 		}},
 		{"no route for the pods", route("b/old", 2, atMesh, "{sourceLabels: {app: x}}") + route("a/new", 0, atMesh, "-"), nil},
 		{"no route for sidecars", route("b/old", 2, "hosts: [e.com]; gateways: [mesh, gw/g]", "{gateways: [gw/g]}") + route("a/new", 0, atMesh, "-"), nil},
