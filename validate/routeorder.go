@@ -5,10 +5,11 @@ package validate
 // Reads spec.http and spec.gateways of one VirtualService, and the delegates it
 // names. Refuses (error) a route that no request can reach: CatchAllNotLast when an
 // earlier match takes every request, because Istio drops the rest in silence;
-// UnreachableRoute when earlier matches take all requests of this one, or when it
-// contradicts itself. Warns (IneffectiveMatch) of a match that is dead in a live
-// route. Allows whatever it cannot prove: users were refused right orders before,
-// and lost trust (istio #36729).
+// UnreachableRoute when earlier matches, alone or together, take all requests of
+// this one, or when it contradicts itself. Warns (IneffectiveMatch) of a match that
+// is dead in a live route, or that a later one of the route makes superfluous.
+// Allows whatever it cannot prove: users were refused right orders before, and lost
+// trust (istio #36729).
 //
 // In a delegate, judged without its roots, an earlier route counts for an error only
 // if no root can leave it out; otherwise the finding is a warning (see survives).
@@ -121,12 +122,12 @@ func (j *judgement) subject(route int) string {
 }
 
 func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgement {
-	if vs == nil {
+	if vs == nil || foreignSemantics(vs) {
 		return nil
 	}
 	w := newWork()
 	f, ok := flatten(vs, delegates, w)
-	if !ok || foreignSemantics(vs) {
+	if !ok {
 		return nil
 	}
 	j := &judgement{flat: f, w: w, subjects: map[int]string{}}

@@ -52,7 +52,7 @@ func (s *shadows) member(vs *networkingv1.VirtualService) *member {
 		return m
 	}
 	s.members[name] = nil
-	if mesh.IsDelegate(vs) || len(vs.Spec.GetHttp()) == 0 || !s.w.spend(100*len(vs.Spec.GetHttp())) {
+	if mesh.IsDelegate(vs) || foreignSemantics(vs) || len(vs.Spec.GetHttp()) == 0 || !s.w.spend(100*len(vs.Spec.GetHttp())) {
 		return nil
 	}
 	f, ok := flatten(vs, s.world.VirtualService, s.w)
