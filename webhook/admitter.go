@@ -305,17 +305,17 @@ func (r *request) tree() map[string]any {
 }
 
 func (a *Admitter) decide(ctx context.Context, r *request, freshRules map[string]struct{}) (decision.Outcome, error) {
-	w, err := a.view.world(ctx, r.object, freshRules)
+	pol := *a.policy
+	if r.phase == mutating {
+		pol.RouteOrder = policy.IgnoreOrder // it adds nothing to the object
+	}
+	w, err := a.view.world(ctx, &pol, r.object, freshRules)
 	if err != nil {
 		return decision.Outcome{}, err
 	}
 	var raw map[string]any
 	if _, ok := r.object.(*networkingv1.DestinationRule); ok {
 		raw = r.tree()
-	}
-	pol := *a.policy
-	if r.phase == mutating {
-		pol.RouteOrder = policy.IgnoreOrder // it adds nothing to the object
 	}
 	out, err := decision.DecideUpdate(w, &pol, r.old, r.object, raw)
 	if err != nil {

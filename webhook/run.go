@@ -161,7 +161,6 @@ func newAdmitter(mgr ctrl.Manager, cfg Config, m *metrics, synced func() bool) *
 		view: &view{
 			cached: mgr.GetCache(),
 			live:   live,
-			policy: cfg.Policy,
 			onLive: m.readLive,
 			entries: &freshList[*networkingv1.ServiceEntry]{
 				timeout: maxRequestTime,

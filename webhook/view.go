@@ -27,7 +27,6 @@ type view struct {
 	live   client.Reader
 	// entries are the ServiceEntries as the API server has them now.
 	entries *freshList[*networkingv1.ServiceEntry]
-	policy  *policy.Policy
 	onLive  func(reason string)
 }
 
@@ -38,9 +37,9 @@ type view struct {
 // not know is read from the API server; so are all ServiceEntries when o sends
 // to an external host or port that they do not know. The DestinationRules of
 // freshRules, a set of namespaces, are read from there too.
-func (v *view) world(ctx context.Context, o metav1.Object, freshRules map[string]struct{}) (*mesh.World, error) {
+func (v *view) world(ctx context.Context, pol *policy.Policy, o metav1.Object, freshRules map[string]struct{}) (*mesh.World, error) {
 	c := &collector{
-		view: v, self: o,
+		view: v, policy: pol, self: o,
 		seen:    map[objectKey]struct{}{},
 		hosts:   map[string]struct{}{},
 		fresh:   map[types.NamespacedName]*networkingv1.ServiceEntry{},
@@ -50,7 +49,7 @@ func (v *view) world(ctx context.Context, o metav1.Object, freshRules map[string
 	if err := c.collect(ctx); err != nil {
 		return nil, fmt.Errorf("failed to read the mesh around %s: %w", mesh.ObjectOf(o), err)
 	}
-	return decision.World(c.objects, v.policy), nil
+	return decision.World(c.objects, pol), nil
 }
 
 // namespaceLabels returns the labels of a namespace, read from the API server if
@@ -70,11 +69,20 @@ func (v *view) get(ctx context.Context, key types.NamespacedName, o client.Objec
 		key.Namespace != "" && len(validation.NameIsDNSLabel(key.Namespace, false)) > 0 {
 		return apierrors.NewNotFound(schema.GroupResource{}, key.String())
 	}
-	err := v.cached.Get(ctx, key, o, &client.GetOptions{UnsafeDisableDeepCopy: new(true)})
+	err := v.getCached(ctx, key, o)
 	if apierrors.IsNotFound(err) {
 		v.onLive("get")
-		err = v.live.Get(ctx, key, o)
+		err = failedToGet(v.live.Get(ctx, key, o), key, o)
 	}
+	return err
+}
+
+// getCached reads one object from the informers.
+func (v *view) getCached(ctx context.Context, key types.NamespacedName, o client.Object) error {
+	return failedToGet(v.cached.Get(ctx, key, o, &client.GetOptions{UnsafeDisableDeepCopy: new(true)}), key, o)
+}
+
+func failedToGet(err error, key types.NamespacedName, o client.Object) error {
 	if err != nil {
 		return fmt.Errorf("failed to get %T %s: %w", o, key, err)
 	}
@@ -89,6 +97,7 @@ type objectKey struct {
 // collector gathers the objects around one object, each once.
 type collector struct {
 	*view
+	policy  *policy.Policy
 	self    metav1.Object
 	objects mesh.Objects
 	seen    map[objectKey]struct{}
@@ -162,7 +171,10 @@ func (c *collector) sharing(ctx context.Context, vs *networkingv1.VirtualService
 	}
 	done := map[types.NamespacedName]struct{}{keyOf(vs): {}}
 	for _, key := range mesh.SharedHostKeys(vs, func(name types.NamespacedName) *networkingv1.Gateway {
-		gw, _ := cachedObject(ctx, c, name, &networkingv1.Gateway{})
+		gw := &networkingv1.Gateway{}
+		if c.getCached(ctx, name, gw) != nil {
+			return nil
+		}
 		return gw
 	}) {
 		var list networkingv1.VirtualServiceList
@@ -189,38 +201,15 @@ func (c *collector) sharing(ctx context.Context, vs *networkingv1.VirtualService
 // from the informers alone.
 func (c *collector) around(ctx context.Context, vs *networkingv1.VirtualService) error {
 	for _, name := range mesh.DelegatesOf(vs) {
-		if delegate, err := cachedObject(ctx, c, name, &networkingv1.VirtualService{}); err != nil {
-			return err
-		} else if delegate != nil {
-			c.add(delegate)
-		}
-	}
-	for _, name := range mesh.GatewayNames(vs) {
-		gw, err := cachedObject(ctx, c, name, &networkingv1.Gateway{})
-		if err != nil {
-			return err
-		}
-		if gw == nil || !c.add(gw) {
+		delegate := &networkingv1.VirtualService{}
+		if err := c.getCached(ctx, name, delegate); apierrors.IsNotFound(err) {
 			continue
-		}
-		if err := c.services(ctx, gw); err != nil {
+		} else if err != nil {
 			return err
 		}
+		c.add(delegate)
 	}
-	return nil
-}
-
-// cachedObject reads one object from the informers, nil when they do not know it.
-func cachedObject[T client.Object](ctx context.Context, c *collector, name types.NamespacedName, o T) (T, error) {
-	err := c.cached.Get(ctx, name, o, &client.GetOptions{UnsafeDisableDeepCopy: new(true)})
-	if apierrors.IsNotFound(err) {
-		var none T
-		return none, nil
-	}
-	if err != nil {
-		return o, fmt.Errorf("failed to get %T %s: %w", o, name, err)
-	}
-	return o, nil
+	return c.gateways(ctx, vs, c.getCached)
 }
 
 // knowsDestinations reports whether the informers know a ServiceEntry, with the
@@ -360,9 +349,17 @@ func (c *collector) scope(ctx context.Context, vs *networkingv1.VirtualService) 
 			}
 		}
 	}
+	return c.gateways(ctx, vs, c.get)
+}
+
+// gateways gathers the Gateways of vs and the Services that tell where their pods
+// run.
+func (c *collector) gateways(ctx context.Context, vs *networkingv1.VirtualService,
+	get func(context.Context, types.NamespacedName, client.Object) error,
+) error {
 	for _, name := range mesh.GatewayNames(vs) {
 		gw := &networkingv1.Gateway{}
-		if err := c.get(ctx, name, gw); apierrors.IsNotFound(err) {
+		if err := get(ctx, name, gw); apierrors.IsNotFound(err) {
 			continue
 		} else if err != nil {
 			return err
