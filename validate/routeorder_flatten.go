@@ -18,6 +18,8 @@ import (
 
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 )
 
 // maxUnits bounds the product of entries and gateways. Beyond it nothing is judged.
@@ -26,7 +28,7 @@ const maxUnits = 12_000
 // otherGateways stands for the gateways that no entry names.
 const otherGateways = ""
 
-const meshGateway = "mesh"
+const meshGateway = mesh.MeshGateway
 
 // maxAuthorities bounds the hosts that are tried for a request.
 const maxAuthorities = 8
@@ -280,21 +282,10 @@ func gatewaySet(names []string) []string {
 	return slices.Compact(out)
 }
 
-// gatewayName is resolveGatewayName: namespace/name, also of the old name.namespace.
+// gatewayName resolves a name in match or spec.gateways to namespace/name.
 func gatewayName(g, namespace string) string {
 	if g == meshGateway {
 		return g
 	}
-	if before, after, ok := strings.Cut(g, "/"); ok {
-		if before == "." {
-			return namespace + "/" + after
-		}
-		return g
-	}
-	name, rest, ok := strings.Cut(g, ".")
-	if !ok {
-		return namespace + "/" + g
-	}
-	ns, _, _ := strings.Cut(rest, ".")
-	return ns + "/" + name
+	return mesh.GatewayName(g, namespace).String()
 }

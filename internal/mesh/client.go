@@ -137,7 +137,7 @@ func (w *World) scopeClients(vs *networkingv1.VirtualService, matches []scope, h
 			out = append(out, w.sidecars(vs, from, host)...)
 			continue
 		}
-		for _, c := range w.gatewayClients(vs, gatewayName(g, vs.Namespace), host) {
+		for _, c := range w.gatewayClients(vs, GatewayName(g, vs.Namespace), host) {
 			// A guess is not good enough to say that a match never fits.
 			if len(from) == 0 || !c.Known || slices.Contains(from, c.Namespace) {
 				out = append(out, c)
@@ -147,9 +147,9 @@ func (w *World) scopeClients(vs *networkingv1.VirtualService, matches []scope, h
 	return out
 }
 
-// gatewayName resolves a reference to a Gateway: "namespace/name", or a name in
+// GatewayName resolves a reference to a Gateway: "namespace/name", or a name in
 // the VirtualService's namespace (resolveGatewayName).
-func gatewayName(ref, namespace string) types.NamespacedName {
+func GatewayName(ref, namespace string) types.NamespacedName {
 	if ns, name, ok := strings.Cut(ref, "/"); ok {
 		if ns == ExportPrivate {
 			ns = namespace
@@ -179,7 +179,7 @@ func GatewayNames(vs *networkingv1.VirtualService) []types.NamespacedName {
 	var out []types.NamespacedName
 	for _, ref := range refs {
 		if ref != MeshGateway {
-			out = append(out, gatewayName(ref, vs.Namespace))
+			out = append(out, GatewayName(ref, vs.Namespace))
 		}
 	}
 	return distinct(out)

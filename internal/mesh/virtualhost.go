@@ -110,14 +110,10 @@ func serverHosts(s *networking.Server, gateway, namespace string) []string {
 
 // HostWithin reports whether host a, exact or wildcard, is covered by b (SubsetOf).
 func HostWithin(a, b string) bool {
-	switch {
-	case !IsWildcard(b):
-		return a == b
-	case IsWildcard(a):
+	if IsWildcard(a) && IsWildcard(b) {
 		return len(a) >= len(b) && strings.HasSuffix(a[1:], b[1:])
-	default:
-		return strings.HasSuffix(a, b[1:])
 	}
+	return a == b || WildcardFits(b, a)
 }
 
 // VirtualServiceHosts returns spec.hosts as Istio resolves them, in their order.
@@ -139,7 +135,7 @@ func BoundGateways(vs *networkingv1.VirtualService) (names []types.NamespacedNam
 		if g == MeshGateway {
 			sidecars = true
 		} else {
-			names = append(names, gatewayName(g, vs.Namespace))
+			names = append(names, GatewayName(g, vs.Namespace))
 		}
 	}
 	return distinct(names), sidecars
