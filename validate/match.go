@@ -84,12 +84,10 @@ type condition struct {
 }
 
 type conditions struct {
-	uri *language
-	// uriAtoms is uri as what is asked of the path.
-	uriAtoms [1]atom
-	conds    []condition // sorted by class and name
-	mask     uint64      // one bit a condition, to tell most pairs apart at once
-	never    string      // why no request fits; "" when one may
+	uri   *language
+	conds []condition // sorted by class and name
+	mask  uint64      // one bit a condition, to tell most pairs apart at once
+	never string      // why no request fits; "" when one may
 	// vague: it holds what we cannot try (see header and query).
 	vague bool
 	// bare: Istio's IsCatchAllRoute, behind which it emits nothing.
@@ -97,6 +95,9 @@ type conditions struct {
 	// catchAll: every request is taken, on the ports and from the sources concerned.
 	catchAll bool
 }
+
+// uriAtom is uri as what is asked of the path.
+func (c *conditions) uriAtom() atom { return atom{kind: in, lang: c.uri} }
 
 func (c *conditions) takesAll(w *work) bool {
 	if c.never != "" || c.vague || !c.uri.universal(w) {
@@ -114,7 +115,6 @@ func (c *conditions) takesAll(w *work) bool {
 func newConditions(r *networking.HTTPMatchRequest, w *work) *conditions {
 	c := &conditions{}
 	c.uri = w.language(r.GetUri(), pathText, r.GetIgnoreUriCase())
-	c.uriAtoms[0] = atom{kind: in, lang: c.uri}
 	if r == nil {
 		c.bare, c.catchAll = true, true
 		return c

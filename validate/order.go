@@ -150,7 +150,6 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 	if !known || u.vague {
 		return verdict{}
 	}
-	before := c.w.left
 	w, done := c.w.limited(min(searchMost, c.searches))
 	s.w = w
 	if taker != nil {
@@ -164,8 +163,7 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 	default:
 		out = verdict{}
 	}
-	done()
-	c.searches -= before - c.w.left
+	c.searches -= done()
 	return out
 }
 

@@ -17,10 +17,11 @@ import (
 // An arrangement is the outcome.
 type arrangement struct {
 	// order holds the routes that can be live together, in the order that works;
-	// nil when the budget ended before it was found.
+	// nil when the budget ended before it was found. What is left undecided counts
+	// as live.
 	order []int
-	// proved: each of them is, not only not known to be dead.
-	proved bool
+	// moved are the routes that come before a given one, and did not.
+	moved map[int][]int
 	// duplicates maps a route to the one whose requests it repeats, conflicts a
 	// route to others beside which no order makes it live.
 	duplicates map[int]int
@@ -45,7 +46,7 @@ func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arran
 	a := &arranger{
 		f: f, c: newCore(w, f.usual), gone: make([]bool, len(f.routes)), by: map[int][]int{}, watchers: map[int][]int{},
 	}
-	a.proved, a.duplicates, a.conflicts = true, map[int]int{}, map[int][]int{}
+	a.duplicates, a.conflicts = map[int]int{}, map[int][]int{}
 	a.c.narrow = true
 	left := 0
 	for i := range f.routes {
@@ -86,6 +87,7 @@ func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arran
 		}
 	}
 	slices.Reverse(a.order)
+	a.moved = moves(a.order)
 	return a.arrangement
 }
 
@@ -97,7 +99,6 @@ func (a *arranger) ask(i int) {
 	for _, u := range a.f.routes[i].judged {
 		v := a.c.decideAmong(u, func(o *unit) bool { return o.route == i || a.gone[o.route] })
 		if v.state != Dead {
-			a.proved = a.proved && v.state == Live
 			live = true
 			break
 		}

@@ -250,7 +250,7 @@ func (j *judgement) remedy(it *item, by []*unit) string {
 			", or delete " + httpPath(i) + "."
 	}
 	text := ""
-	for anchor, routes := range moves(a.order) {
+	for anchor, routes := range a.moved {
 		if slices.Contains(routes, i) {
 			text = "Put " + finding.Truncate(paths(routes), maxCondition) + " before " + httpPath(anchor) + ". "
 		}

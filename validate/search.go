@@ -18,7 +18,9 @@ type search struct {
 	skip func(*unit) bool
 	w    *work
 	// dims[0] is the path; the others those that atoms were asked of.
-	dims    []dimension
+	dims []dimension
+	// path holds the first atom of dims[0].
+	path    [1]atom
 	learned []*unit
 	// closed: no more is learned.
 	closed bool
@@ -29,7 +31,8 @@ type search struct {
 // begin chooses a first request; false when u takes none.
 func (s *search) begin(c *core, u *unit, skip func(*unit) bool) bool {
 	*s = search{c: c, u: u, skip: skip, w: c.w, dims: s.dims[:0]}
-	s.dims = append(s.dims, dimension{class: classPath, atoms: u.uriAtoms[:]})
+	s.path[0] = u.uriAtom()
+	s.dims = append(s.dims, dimension{class: classPath, atoms: s.path[:]})
 	for i := range u.conds {
 		d := &u.conds[i]
 		s.dims = append(s.dims, dimension{class: d.class, name: d.name, atoms: slices.Clip(d.atoms)})
@@ -98,7 +101,7 @@ func (s *search) taker() (*unit, bool) {
 // takenBy tells whether o takes the request.
 func (s *search) takenBy(o *unit) (yes, known bool) {
 	s.w.spend(5 + len(o.conds)*(4+len(s.dims)/2))
-	yes, known = s.dims[0].meets(o.uriAtoms[0], s.w)
+	yes, known = s.dims[0].meets(o.uriAtom(), s.w)
 	if known && !yes {
 		return false, true
 	}
@@ -171,7 +174,7 @@ func (s *search) refute(o *unit) outcome {
 		}
 	}
 	if more {
-		try(classPath, "", o.uriAtoms[0])
+		try(classPath, "", o.uriAtom())
 	}
 	if answer != found {
 		for _, b := range slices.Backward(undo) {

@@ -14,11 +14,22 @@ import (
 // A fate is what becomes of one route of a member; by is what takes its requests,
 // none when some reach it.
 type fate struct {
-	by []taker
+	by   []taker
+	live bool
 }
 
 // fates are those of the routes that are emitted, and not dead by themselves.
 type fates map[int]fate
+
+// note adds the verdict about one unit of a route.
+func (fs fates) note(route int, v verdict, as func(*unit) taker) {
+	f := fs[route]
+	f.live = f.live || v.state != Dead
+	for _, o := range v.by {
+		f.by = append(f.by, as(o))
+	}
+	fs[route] = f
+}
 
 type taker struct {
 	of   *member
@@ -36,9 +47,8 @@ func (s *shadows) merge(order []*member, gateway string, port uint32) map[*membe
 	c := newCore(s.w, s.self.flat.usual)
 	owner := map[*unit]int{}
 	out := map[*member]fates{}
-	live := map[*member]map[int]bool{}
 	for _, m := range order {
-		out[m], live[m] = fates{}, map[int]bool{}
+		out[m] = fates{}
 	}
 	for _, bare := range []bool{false, true} {
 		for k, m := range order {
@@ -48,32 +58,25 @@ func (s *shadows) merge(order []*member, gateway string, port uint32) map[*membe
 				}
 				u := at(p.unit, gateway)
 				owner[u] = k
-				v := c.decide(u)
-				f := out[m][p.route]
-				if v.state == Dead {
-					for _, o := range v.by {
-						f.by = append(f.by, taker{of: order[owner[o]], unit: o, moved: owner[o] > k})
-					}
-				} else {
-					live[m][p.route] = true
-				}
-				out[m][p.route] = f
+				out[m].note(p.route, c.decide(u), func(o *unit) taker {
+					return taker{of: order[owner[o]], unit: o, moved: owner[o] > k}
+				})
 				if p.covers {
 					c.add(u)
 				}
 			}
 		}
 	}
-	settle(out, live)
+	settle(out)
 	s.merged[key] = out
 	return out
 }
 
 // settle drops the takers of routes that some requests reach, and those of itself.
-func settle(out map[*member]fates, live map[*member]map[int]bool) {
+func settle(out map[*member]fates) {
 	for m, fs := range out {
 		for i, f := range fs {
-			f.by = slices.DeleteFunc(f.by, func(t taker) bool { return t.of == m || live[m][i] })
+			f.by = slices.DeleteFunc(f.by, func(t taker) bool { return t.of == m || f.live })
 			fs[i] = f
 		}
 	}
@@ -97,30 +100,21 @@ func (s *shadows) own(order []*member) map[*member]fates {
 	c := newCore(s.w, s.self.flat.usual)
 	owner := map[*unit]*member{}
 	out := map[*member]fates{}
-	live := map[*member]map[int]bool{}
 	for _, m := range order {
-		out[m], live[m] = fates{}, map[int]bool{}
+		out[m] = fates{}
 		pieces := s.piecesAt(m, meshGateway, 0)
 		for _, p := range pieces {
 			if p.idle {
 				continue
 			}
-			f := out[m][p.route]
-			if v := c.decide(at(p.unit, meshGateway)); v.state == Dead {
-				for _, o := range v.by {
-					f.by = append(f.by, taker{of: owner[o], unit: o})
-				}
-			} else {
-				live[m][p.route] = true
-			}
-			out[m][p.route] = f
+			out[m].note(p.route, c.decide(at(p.unit, meshGateway)), func(o *unit) taker { return taker{of: owner[o], unit: o} })
 		}
 		for _, u := range owned(pieces, s.w) {
 			owner[u] = m
 			c.add(u)
 		}
 	}
-	settle(out, live)
+	settle(out)
 	s.merged[key] = out
 	return out
 }

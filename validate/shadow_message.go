@@ -28,37 +28,39 @@ func Shadowed(w *mesh.World, old, vs *networkingv1.VirtualService) []finding.Fin
 		return nil
 	}
 	own := group(s.judge(s.self, nil), nil)
-	var others []shadow
-	before := takenBefore(w, old)
-	for _, m := range s.self.sharing {
-		var by []shadowed
-		for _, d := range s.judge(m, s.self) {
-			if !before[d.key()] && slices.ContainsFunc(d.by, func(t taker) bool { return t.of == s.self }) {
-				by = append(by, d)
-			}
-		}
-		others = append(others, group(by, s.self)...)
-	}
+	taken := s.taken()
 	if !s.w.spend(1) {
 		return nil
+	}
+	if len(taken) > 0 && old != nil {
+		if was := newShadows(w, old); was != nil {
+			before := map[string]bool{}
+			for _, d := range was.taken() {
+				before[d.key()] = true
+			}
+			taken = slices.DeleteFunc(taken, func(d shadowed) bool { return before[d.key()] })
+		}
+	}
+	var others []shadow
+	for len(taken) > 0 {
+		n := 1
+		for n < len(taken) && taken[n].of == taken[0].of {
+			n++
+		}
+		others = append(others, group(taken[:n], s.self)...)
+		taken = taken[n:]
 	}
 	return append(spelt(own), spelt(others)...)
 }
 
-// takenBefore are the routes of others whose requests old took.
-func takenBefore(w *mesh.World, old *networkingv1.VirtualService) map[string]bool {
-	out := map[string]bool{}
-	if old == nil {
-		return out
-	}
-	s := newShadows(w, old)
-	if s == nil {
-		return out
-	}
+// taken returns the routes of others whose requests self takes, those of one
+// VirtualService together.
+func (s *shadows) taken() []shadowed {
+	var out []shadowed
 	for _, m := range s.self.sharing {
 		for _, d := range s.judge(m, s.self) {
 			if slices.ContainsFunc(d.by, func(t taker) bool { return t.of == s.self }) {
-				out[d.key()] = true
+				out = append(out, d)
 			}
 		}
 	}

@@ -23,9 +23,12 @@ func (w *work) spend(n int) bool {
 }
 
 // limited returns work with the same languages and at most n to spend; done books
-// what was spent.
-func (w *work) limited(n int) (limited *work, done func()) {
+// and returns what was spent.
+func (w *work) limited(n int) (limited *work, done func() int) {
 	n = min(n, w.left)
 	l := &work{left: n, languages: w.languages}
-	return l, func() { w.left -= n - l.left }
+	return l, func() int {
+		w.left -= n - l.left
+		return n - l.left
+	}
 }
