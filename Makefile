@@ -13,7 +13,7 @@ BENCH ?= .
 FUZZTIME ?= 20s
 
 # The directories of the modules.
-MODULES := . test test/tools/controlplane test/tools/lint
+MODULES := . test test/conformance test/tools/controlplane test/tools/lint
 
 # An own workspace of the user's would change what is built.
 export GOWORK := off
@@ -34,7 +34,7 @@ build: ## Build the webhook and the CLI into bin/
 
 .PHONY: lint
 lint: ## Check code, format and go.mod files
-	@lint=$$($(install) lint) && for module in . test; do \
+	@lint=$$($(install) lint) && for module in . test test/conformance; do \
 		echo "golangci-lint run ($$module)"; \
 		(cd $$module && $$lint/golangci-lint run ./...) || exit; \
 	done
@@ -45,7 +45,7 @@ lint: ## Check code, format and go.mod files
 
 .PHONY: fmt
 fmt: ## Format the code
-	@lint=$$($(install) lint) && for module in . test; do \
+	@lint=$$($(install) lint) && for module in . test test/conformance; do \
 		(cd $$module && $$lint/golangci-lint fmt ./...) || exit; \
 	done
 
