@@ -181,8 +181,12 @@ func (d *drafts) add(n mesh.Need) {
 		d.create(d.frame(n.Client.Namespace, []string{mesh.ExportPrivate}, nil, n.Service), n)
 	default:
 		entry := n.Service.Entries[0]
-		if !d.create(d.frame(entry.Namespace, entry.Spec.GetExportTo(), nil, n.Service), n) {
-			d.create(d.frame(d.root, named(entry.Spec.GetExportTo(), entry.Namespace), nil, n.Service), n)
+		exportTo := entry.Spec.GetExportTo()
+		if n.Service.Unexported {
+			exportTo = []string{mesh.ExportPrivate}
+		}
+		if !d.create(d.frame(entry.Namespace, exportTo, nil, n.Service), n) {
+			d.create(d.frame(d.root, named(exportTo, entry.Namespace), nil, n.Service), n)
 		}
 	}
 }

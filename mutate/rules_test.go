@@ -51,8 +51,8 @@ func parse(t *testing.T, objects ...string) []scenario.Object {
 const (
 	entryHTTP  = "ServiceEntry egress/vendor {hosts: [api.vendor.com], ports: [{number: 443, name: h, protocol: HTTP}]}"
 	entryHTTPS = "ServiceEntry egress/vendor {hosts: [api.vendor.com], ports: [{number: 443, name: h, protocol: HTTPS}]}"
-	meshRoute  = "VirtualService shop/mesh {hosts: [api.vendor.com], http: [{route: [{destination: {host: api.vendor.com}}]}]}"
-	gwRoute    = "VirtualService shop/gw {hosts: [example.com], gateways: [in], http: [{route: [{destination: {host: api.vendor.com}}]}]}"
+	meshRoute  = "VirtualService shop/mesh {hosts: [api.vendor.com], http: [{route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}"
+	gwRoute    = "VirtualService shop/gw {hosts: [example.com], gateways: [in], http: [{route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}"
 	gwIn       = "Gateway shop/in {selector: {istio: in}}"
 	gwService  = "Service edge/in {selector: {istio: in}}"
 )
@@ -247,7 +247,7 @@ func TestRulesOfNoTarget(t *testing.T) {
 }
 
 func TestHeaderEditsAreDeterministic(t *testing.T) {
-	objects := parse(t, entryHTTP, "VirtualService shop/vs {hosts: [x], http: [{headers: {request: {set: {Host: a.com, HOST: b.com, ':authority': c.com}}}, route: [{destination: {host: api.vendor.com}}]}]}")
+	objects := parse(t, entryHTTP, "VirtualService shop/vs {hosts: [x], http: [{headers: {request: {set: {Host: a.com, HOST: b.com, ':authority': c.com}}}, route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}")
 	w := scenario.World(objects, policy.Default())
 	for range 50 {
 		edits, findings := mutate.Headers(w, objects[1].Typed.(*networkingv1.VirtualService))
@@ -274,7 +274,7 @@ func TestHostHeaderMismatch(t *testing.T) {
 		"api.vendor.com/v1":     true,
 		"api.vendor.com:443:80": false,
 	} {
-		objects := parse(t, entryHTTP, fmt.Sprintf("VirtualService shop/vs {hosts: [x], http: [{headers: {request: {set: {Host: %q}}}, route: [{destination: {host: api.vendor.com}}]}]}", value))
+		objects := parse(t, entryHTTP, fmt.Sprintf("VirtualService shop/vs {hosts: [x], http: [{headers: {request: {set: {Host: %q}}}, route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}", value))
 		_, findings := mutate.Headers(scenario.World(objects, policy.Default()), objects[1].Typed.(*networkingv1.VirtualService))
 		assert.Equal(t, mismatch, len(findings) == 1, "%q", value)
 	}

@@ -130,7 +130,7 @@ func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding
 			}
 			if exact := w.ServiceEntriesFor(host); len(exact) > 0 {
 				clients := w.Clients(vs, r, host)
-				if len(clients) == 0 || slices.ContainsFunc(clients, func(c mesh.Client) bool { return w.Service(c, host) != nil }) {
+				if len(clients) == 0 || slices.ContainsFunc(clients, func(c mesh.Client) bool { return w.RoutedService(c, host) != nil }) {
 					continue
 				}
 				f.Message = fmt.Sprintf("%s lists %q but is not exported to %s, where the proxies of this route run; they have no cluster for it, so the requests fail and no TLS can be added.",

@@ -33,9 +33,9 @@ spec:
   hosts: [x]
   http:
   - match: [{uri: {prefix: /a}}]
-    route: [{destination: {host: api.vendor.com}}]
+    route: [{destination: {host: api.vendor.com, port: {number: 443}}}]
   - match: [{uri: {prefix: /b}}]
-    route: [{destination: {host: api.vendor.com, subset: v1}}]
+    route: [{destination: {host: api.vendor.com, port: {number: 443}, subset: v1}}]
 ---
 `
 
@@ -134,7 +134,8 @@ func TestReachable(t *testing.T) {
 		{name: "invisible to the one client", vs: route("exportTo: [.], ", "api.vendor.com"), entry: entry("api.vendor.com", "."), want: strings.Replace(invisible, "%s", `namespace "shop"`, 1)},
 		{name: "invisible to two", vs: route("exportTo: [., b], ", "api.vendor.com"), entry: entry("api.vendor.com", "."), want: strings.Replace(invisible, "%s", `namespace "b" or namespace "shop"`, 1)},
 		{name: "invisible to more", vs: route("exportTo: [., a, b], ", "api.vendor.com"), entry: entry("api.vendor.com", "."), want: strings.Replace(invisible, "%s", `namespace "a" or 2 further ones`, 1)},
-		{name: "exported nowhere", vs: route("", "api.vendor.com"), entry: entry("api.vendor.com", "'~'"), want: strings.Replace(invisible, "%s", `namespace "egress" or 2 further ones`, 1)},
+		{name: "exported nowhere, and some of the clients are in its namespace", vs: route("", "api.vendor.com"), entry: entry("api.vendor.com", "'~'")},
+		{name: "exported nowhere", vs: route("exportTo: [., a, b], ", "api.vendor.com"), entry: entry("api.vendor.com", "'~'"), want: strings.Replace(invisible, "%s", `namespace "a" or 2 further ones`, 1)},
 		{name: "a delegate without a root has no clients to miss it", vs: strings.Replace(route("", "api.vendor.com"), "hosts: [x], ", "", 1), entry: entry("api.vendor.com", ".")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -151,7 +152,7 @@ func TestReachable(t *testing.T) {
 func TestReachableSaysNothingOfExemptHosts(t *testing.T) {
 	pol := policy.Default()
 	pol.Exemptions.Hosts = []string{"api.vendor.com"}
-	all := objects(t, "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: vs, namespace: shop}, spec: {hosts: [x], http: [{route: [{destination: {host: api.vendor.com}}]}]}}\n---\n"+
+	all := objects(t, "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: vs, namespace: shop}, spec: {hosts: [x], http: [{route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}}\n---\n"+
 		"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: wild, namespace: egress}, spec: {hosts: ['*.vendor.com']}}")
 	assert.Empty(t, validate.Reachable(scenario.World(all, pol), all[0].Typed.(*networkingv1.VirtualService)))
 }

@@ -67,9 +67,9 @@ spec: {host: api.vendor.com, trafficPolicy: {tls: {mode: DISABLE}}}
 // The decision about one team's object says nothing of another team's.
 func TestDecideNarrowsToTheObject(t *testing.T) {
 	all := parse(t, entryHTTP+`
-{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: mine, namespace: shop}, spec: {hosts: [x], http: [{headers: {request: {set: {Host: api.vendor.com, X-Forwarded-Proto: https}}}, route: [{destination: {host: api.vendor.com}}]}]}}
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: mine, namespace: shop}, spec: {hosts: [x], http: [{headers: {request: {set: {Host: api.vendor.com, X-Forwarded-Proto: https}}}, route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}}
 ---
-{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: theirs, namespace: other}, spec: {hosts: [z], http: [{headers: {request: {set: {Host: api.vendor.com, X-Forwarded-Proto: https}}}, route: [{destination: {host: api.vendor.com}}]}]}}
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: theirs, namespace: other}, spec: {hosts: [z], http: [{headers: {request: {set: {Host: api.vendor.com, X-Forwarded-Proto: https}}}, route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}}
 ---
 {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: r, namespace: shop}, spec: {host: api.vendor.com, trafficPolicy: {tls: {mode: DISABLE}}}}
 `)

@@ -224,7 +224,7 @@ func route(spec string) string {
 }
 
 const (
-	destination = "route: [{destination: {host: api.vendor.com}}]"
+	destination = "route: [{destination: {host: api.vendor.com, port: {number: 443}}}]"
 	hosts       = "hosts: [example.com]"
 )
 
@@ -405,37 +405,6 @@ func TestTLSClients(t *testing.T) {
 	assert.Equal(t, []mesh.Client{{Namespace: "a", Known: true}}, w.TLSClients(vs, vs.Spec.GetTls()[1], "api.vendor.com"))
 	assert.Equal(t, []*networkingv1.VirtualService{vs}, w.TLSRoutesTo("api.vendor.com"))
 	assert.Equal(t, "[shop/in]", fmt.Sprint(mesh.GatewayNames(vs)))
-}
-
-func TestDestinationPort(t *testing.T) {
-	w, _ := world(t, "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: one, namespace: shop}, spec: {hosts: [one.com], ports: [{number: 443, name: a}]}}\n---\n"+
-		"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: two, namespace: shop}, spec: {hosts: [two.com], ports: [{number: 443, name: first}, {number: 443, name: second}, {number: 80, name: b}]}}")
-	at := func(host string, port uint32) (string, bool) {
-		d := &networking.Destination{Host: host}
-		if port != 0 {
-			d.Port = &networking.PortSelector{Number: port}
-		}
-		p, ok := w.Service(mesh.Client{Namespace: "shop"}, host).DestinationPort(d)
-		return p.GetName(), ok
-	}
-	for _, c := range []struct {
-		host string
-		port uint32
-		want string
-	}{
-		{"one.com", 0, "a"},
-		{"one.com", 443, "a"},
-		{"one.com", 80, ""},
-		{"two.com", 0, ""},
-		{"two.com", 443, "first"},
-		{"two.com", 80, "b"},
-	} {
-		got, ok := at(c.host, c.port)
-		assert.Equal(t, c.want, got)
-		assert.Equal(t, c.want != "", ok)
-	}
-	assert.Nil(t, w.Service(mesh.Client{}, "*"), "nobody sees a service behind a wildcard")
-	assert.Nil(t, w.Service(mesh.Client{}, "three.com"))
 }
 
 // The facts of istio-facts.md on the lookup, one by one: which objects are behind

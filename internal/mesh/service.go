@@ -22,6 +22,8 @@ type Service struct {
 	// Entries are the ServiceEntries that contribute ports, the first of which
 	// gave the service its attributes.
 	Entries []*networkingv1.ServiceEntry
+	// Unexported: the client sees it only as the destination of its routes.
+	Unexported bool
 }
 
 // Port is a port of a service.
@@ -63,9 +65,18 @@ func (w *World) Service(client Client, host string) *Service {
 			first = visible[i]
 		}
 	}
-	svc := &Service{Host: host, Namespace: first.Namespace, Entries: []*networkingv1.ServiceEntry{first}}
-	for _, se := range visible {
-		if se != first && canMerge(first, se) {
+	return merged(host, append([]*networkingv1.ServiceEntry{first}, visible...))
+}
+
+// merged is the service of entries, the first of which gives it its attributes.
+func merged(host string, entries []*networkingv1.ServiceEntry) *Service {
+	if len(entries) == 0 {
+		return nil
+	}
+	first := entries[0]
+	svc := &Service{Host: host, Namespace: first.Namespace}
+	for _, se := range entries {
+		if se == first && len(svc.Entries) == 0 || se != first && canMerge(first, se) {
 			svc.Entries = append(svc.Entries, se)
 		}
 	}
@@ -92,25 +103,6 @@ func (s *Service) Ports() []Port {
 		}
 	}
 	return out
-}
-
-// DestinationPort returns the port that a destination means: the one that it
-// names, or the only one. With several ports and none named Istio takes the
-// listener's port, which no object tells; ok is then false.
-func (s *Service) DestinationPort(d *networking.Destination) (port Port, ok bool) {
-	ports := s.Ports()
-	if d.GetPort() == nil {
-		if len(ports) != 1 {
-			return Port{}, false
-		}
-		return ports[0], true
-	}
-	for _, p := range ports {
-		if p.GetNumber() == d.GetPort().GetNumber() {
-			return p, true
-		}
-	}
-	return Port{}, false
 }
 
 // SpeaksTLS reports whether the port's protocol says that its clients speak TLS

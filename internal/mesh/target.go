@@ -32,16 +32,14 @@ func (w *World) Targets(vs *networkingv1.VirtualService, route *networking.HTTPR
 	}
 	var out []View
 	for _, c := range w.Clients(vs, route, host) {
-		svc := w.Service(c, host)
+		svc := w.RoutedService(c, host)
 		if svc == nil {
 			continue
 		}
-		port, ok := svc.DestinationPort(d)
-		if !ok {
-			continue
-		}
-		if routed, _ := port.Originates(); routed {
-			out = append(out, View{c, svc, port})
+		for _, port := range w.destinationPorts(vs, c, svc, d) {
+			if routed, _ := port.Originates(); routed {
+				out = append(out, View{c, svc, port})
+			}
 		}
 	}
 	return out

@@ -1,0 +1,107 @@
+package mesh
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+)
+
+// defaultHTTPPort is where sidecars take requests for the hosts of a VirtualService
+// of which no service has that port (buildSidecarVirtualHostsForVirtualService).
+const defaultHTTPPort = 80
+
+// RoutedService returns what client sees behind the exact host when a route that it
+// executes leads there, or nil: what Service says, and else, for a sidecar, the
+// ServiceEntries of its own namespace, to whomever these are exported
+// (collectImportedServices).
+func (w *World) RoutedService(client Client, host string) *Service {
+	if svc := w.Service(client, host); svc != nil || client.Gateway || IsWildcard(host) {
+		return svc
+	}
+	var own []*networkingv1.ServiceEntry
+	for _, se := range w.entries[host] {
+		if se.Namespace == client.Namespace {
+			own = append(own, se)
+		}
+	}
+	svc := merged(host, own)
+	if svc != nil {
+		svc.Unexported = true
+	}
+	return svc
+}
+
+// destinationPorts returns the ports of svc that a destination of vs means to
+// client: the one that it names. Where it names none (GetDestinationCluster), to a
+// gateway the only one, or of several those that a server of the Gateway has; to a
+// sidecar the one that the application called, which is 80, or a port of protocol
+// HTTP of the destination's host if vs is for that host.
+func (w *World) destinationPorts(vs *networkingv1.VirtualService, client Client, svc *Service, d *networking.Destination) []Port {
+	ports := svc.Ports()
+	var means func(Port) bool
+	switch {
+	case d.GetPort() != nil:
+		means = func(p Port) bool { return p.GetNumber() == d.GetPort().GetNumber() }
+	case client.Gateway && len(ports) == 1:
+		return ports
+	case client.Gateway:
+		listeners := w.serverPorts(vs, client)
+		means = func(p Port) bool { return slices.Contains(listeners, p.GetNumber()) }
+	default:
+		called := w.isFor(vs, svc.Host)
+		means = func(p Port) bool { return p.GetNumber() == defaultHTTPPort || called && p.takesHTTP() }
+	}
+	return slices.DeleteFunc(ports, func(p Port) bool { return !means(p) })
+}
+
+// executed returns vs, or the roots of a delegate.
+func (w *World) executed(vs *networkingv1.VirtualService) []*networkingv1.VirtualService {
+	if !IsDelegate(vs) {
+		return []*networkingv1.VirtualService{vs}
+	}
+	var out []*networkingv1.VirtualService
+	for _, s := range w.RootRoutes(vs) {
+		out = append(out, s.VirtualService)
+	}
+	return out
+}
+
+// serverPorts returns the ports of the HTTP servers of those Gateways of vs that
+// select the pods of client.
+func (w *World) serverPorts(vs *networkingv1.VirtualService, client Client) []uint32 {
+	var out []uint32
+	for _, vs := range w.executed(vs) {
+		for _, name := range GatewayNames(vs) {
+			gw := w.gateways[name]
+			if gw == nil || !maps.Equal(gw.Spec.GetSelector(), client.Labels) {
+				continue
+			}
+			for i, s := range gw.Spec.GetServers() {
+				if listenerOf(i, s) != "" {
+					out = append(out, s.GetPort().GetNumber())
+				}
+			}
+		}
+	}
+	return out
+}
+
+// isFor reports whether host is among spec.hosts.
+func (w *World) isFor(vs *networkingv1.VirtualService, host string) bool {
+	return slices.ContainsFunc(w.executed(vs), func(vs *networkingv1.VirtualService) bool {
+		return slices.ContainsFunc(VirtualServiceHosts(vs), func(h string) bool { return HostWithin(host, h) })
+	})
+}
+
+// takesHTTP reports whether sidecars route HTTP requests at the port: its protocol
+// is HTTP, or none that Istio knows, which is sniffed (IsHTTPOrSniffed).
+func (p Port) takesHTTP() bool {
+	switch strings.ToLower(p.GetProtocol()) {
+	case "https", "tls", "tcp", "mongo", "redis", "mysql", "udp":
+		return false
+	}
+	return true
+}
