@@ -1,0 +1,94 @@
+package conformance
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/cli"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/scenario"
+)
+
+const scenarios = "../scenarios"
+
+// played is a scenario, and the objects that are in the mesh when its request is applied without us
+// and with us. With us a request that is refused changes nothing.
+type played struct {
+	*scenario.Scenario
+	without, with []scenario.Object
+	// stored are those of with that were stored by us: the request's, and the rules.
+	stored []scenario.Object
+}
+
+// play renders the request as its author would, with the CLI.
+func play(t *testing.T, s *scenario.Scenario) *played {
+	t.Helper()
+	users := slices.DeleteFunc(slices.Clone(s.Mesh), func(o scenario.Object) bool {
+		rule, ok := o.Typed.(*networkingv1.DestinationRule)
+		return ok && mesh.IsManaged(rule)
+	})
+	p := &played{Scenario: s, without: apply(users, s.Request)}
+	if s.Want.Refused {
+		p.with = s.Mesh
+		return p
+	}
+	p.stored = render(t, s)
+	p.with = apply(s.Mesh, p.stored)
+	return p
+}
+
+func render(t *testing.T, s *scenario.Scenario) []scenario.Object {
+	t.Helper()
+	args := []string{"render", "-o", "json", "-f", s.RequestFile}
+	if s.MeshFile != "" {
+		args = append(args, "--background", s.MeshFile)
+	}
+	if s.PolicyFile != "" {
+		args = append(args, "--policy", s.PolicyFile)
+	}
+	var stdout, stderr bytes.Buffer
+	code := cli.Run(args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}, "test")
+	require.Equal(t, cli.OK, code, stderr.String())
+	var list struct{ Items []json.RawMessage }
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &list))
+	var out []scenario.Object
+	for _, item := range list.Items {
+		objects, err := scenario.Parse(item)
+		require.NoError(t, err)
+		out = append(out, objects...)
+	}
+	return out
+}
+
+// apply returns the objects of a mesh after others were applied. What is updated keeps its age.
+func apply(before, applied []scenario.Object) []scenario.Object {
+	same := func(a, b scenario.Object) bool {
+		return a.Raw["kind"] == b.Raw["kind"] && a.Typed.GetNamespace() == b.Typed.GetNamespace() && a.Typed.GetName() == b.Typed.GetName()
+	}
+	after := slices.Clone(before)
+	for _, o := range applied {
+		i := slices.IndexFunc(after, func(old scenario.Object) bool { return same(o, old) })
+		if i < 0 {
+			after = append(after, o)
+			continue
+		}
+		o.Typed.SetCreationTimestamp(after[i].Typed.GetCreationTimestamp())
+		after[i] = o
+	}
+	return after
+}
+
+func typed(objects []scenario.Object) []metav1.Object {
+	out := make([]metav1.Object, len(objects))
+	for i, o := range objects {
+		out[i] = o.Typed
+	}
+	return out
+}
