@@ -29,8 +29,8 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 )
 
-// quiet stops istiod's log, which tells of every object.
-var quiet = sync.OnceFunc(func() {
+// Quiet stops istiod's log, which tells of every object.
+var Quiet = sync.OnceFunc(func() {
 	for _, s := range log.Scopes() {
 		s.SetOutputLevel(log.NoneLevel)
 	}
@@ -71,7 +71,7 @@ func (p Proxy) String() string {
 // stops it: thousands of them in one test leave nothing behind.
 func Run(t testing.TB, objects []metav1.Object, options Options, use func(*Mesh)) {
 	t.Helper()
-	quiet()
+	Quiet()
 	s := &scope{TB: t}
 	defer s.close()
 	mc := meshconfig.DefaultMeshConfig()
