@@ -17,6 +17,7 @@ import (
 // fuzzer makes.
 type Generator struct{ Draw func(n int) int }
 
+// Random draws from a source of its own.
 func Random(seed int64) Generator {
 	return Generator{rand.New(rand.NewSource(seed)).Intn}
 }
@@ -33,8 +34,10 @@ func Bytes(data []byte) Generator {
 	}}
 }
 
+// Chance is true so often of a hundred times.
 func (g Generator) Chance(percent int) bool { return g.Draw(100) >= 100-percent }
 
+// Pick draws one of several.
 func Pick[T any](g Generator, from ...T) T { return from[g.Draw(len(from))] }
 
 func shuffle[T any](g Generator, s []T) {
@@ -44,18 +47,22 @@ func shuffle[T any](g Generator, s []T) {
 	}
 }
 
+// Exact matches s alone.
 func Exact(s string) *networking.StringMatch {
 	return &networking.StringMatch{MatchType: &networking.StringMatch_Exact{Exact: s}}
 }
 
+// Prefix matches what s begins.
 func Prefix(s string) *networking.StringMatch {
 	return &networking.StringMatch{MatchType: &networking.StringMatch_Prefix{Prefix: s}}
 }
 
+// Regex matches as RE2 does.
 func Regex(s string) *networking.StringMatch {
 	return &networking.StringMatch{MatchType: &networking.StringMatch_Regex{Regex: s}}
 }
 
+// URI draws what is asked of a path.
 func (g Generator) URI() *networking.StringMatch {
 	switch g.Draw(6) {
 	case 0:
@@ -94,7 +101,8 @@ func (g Generator) regex(depth int) string {
 	}
 }
 
-func (g Generator) Value() *networking.StringMatch {
+// value draws what is asked of a header or a query parameter; nil is only that it is there.
+func (g Generator) value() *networking.StringMatch {
 	switch g.Draw(7) {
 	case 0, 1:
 		return Exact(Pick(g, "a", "", "ab", "b", "n"))
@@ -109,15 +117,18 @@ func (g Generator) Value() *networking.StringMatch {
 	}
 }
 
+// Method draws what is asked of the method.
 func (g Generator) Method() *networking.StringMatch {
 	return Pick(g, Exact("GET"), Exact("POST"), Regex("GET|POST"), Regex(".*"), Prefix("G"), &networking.StringMatch{},
 		Regex("[A-F].*"), Regex("[G-Z].*"), Regex("[^P].*"))
 }
 
+// Authority draws what is asked of the authority.
 func (g Generator) Authority() *networking.StringMatch {
 	return Pick(g, Exact("a"), Exact("b"), Prefix("a"), Regex("a|b"), Regex("[^a].*"), Regex("*"))
 }
 
+// Scheme draws what is asked of the scheme.
 func (g Generator) Scheme() *networking.StringMatch {
 	return Pick(g, Exact("http"), Exact("https"), Prefix("http"), Regex("https?"))
 }
@@ -126,7 +137,7 @@ func (g Generator) Scheme() *networking.StringMatch {
 func (g Generator) headers(null bool) map[string]*networking.StringMatch {
 	out := map[string]*networking.StringMatch{}
 	for range 1 + g.Draw(5)/4 {
-		name, m := Pick(g, "x", "X", "y", "x", "y", "x", "y", "host", ":authority", ":method"), g.Value()
+		name, m := Pick(g, "x", "X", "y", "x", "y", "x", "y", "host", ":authority", ":method"), g.value()
 		switch {
 		case strings.HasPrefix(name, ":m"):
 			m = g.Method()
@@ -140,7 +151,7 @@ func (g Generator) headers(null bool) map[string]*networking.StringMatch {
 	return out
 }
 
-func (g Generator) Entry(delegate bool) *networking.HTTPMatchRequest {
+func (g Generator) entry(delegate bool) *networking.HTTPMatchRequest {
 	m := &networking.HTTPMatchRequest{}
 	if g.Chance(75) {
 		m.Uri = g.URI()
@@ -162,7 +173,7 @@ func (g Generator) Entry(delegate bool) *networking.HTTPMatchRequest {
 		m.WithoutHeaders = g.headers(true)
 	}
 	if g.Chance(12) {
-		m.QueryParams = map[string]*networking.StringMatch{"q": g.Value()}
+		m.QueryParams = map[string]*networking.StringMatch{"q": g.value()}
 	}
 	if g.Chance(10) {
 		m.Port = Pick(g, uint32(80), 81)
@@ -304,7 +315,7 @@ func (g Generator) divided() []*networking.HTTPMatchRequest {
 		out = slices.Delete(out, i, i+1)
 	}
 	if g.Chance(15) {
-		out = append(out, g.Entry(false))
+		out = append(out, g.entry(false))
 	}
 	if g.Chance(60) {
 		shuffle(g, out)
@@ -315,6 +326,8 @@ func (g Generator) divided() []*networking.HTTPMatchRequest {
 	return append(out, with(a.whole))
 }
 
+// VirtualService draws one of at most so many routes, and with a few more of entries that divide
+// requests among them; delegate says that its routes are for a delegate.
 func (g Generator) VirtualService(routes int, delegate bool) *networkingv1.VirtualService {
 	vs := &networkingv1.VirtualService{}
 	vs.Namespace, vs.Name = "shop", "web"
@@ -340,7 +353,7 @@ func (g Generator) VirtualService(routes int, delegate bool) *networkingv1.Virtu
 		var entries []*networking.HTTPMatchRequest
 		if g.Chance(93) {
 			for range 1 + g.Draw(2)*g.Draw(3) {
-				entries = append(entries, g.Entry(delegate))
+				entries = append(entries, g.entry(delegate))
 			}
 		}
 		add(entries...)
@@ -348,7 +361,7 @@ func (g Generator) VirtualService(routes int, delegate bool) *networkingv1.Virtu
 	return vs
 }
 
-// delegated lets some routes of vs delegate to the VirtualService it returns.
+// Delegated lets some routes of vs delegate to the VirtualService it returns.
 func (g Generator) Delegated(vs *networkingv1.VirtualService) *networkingv1.VirtualService {
 	d := g.VirtualService(3, true)
 	d.Name, d.Spec.Hosts, d.Spec.Gateways = "d", nil, nil
