@@ -157,7 +157,7 @@ func routeName(vs string, route int) string { return fmt.Sprintf("%s#%d", vs, ro
 // pods are.
 func (w *shadowWorld) proxies() map[string][]istiod.Proxy {
 	namespaces := []string{"else", "gw", "na", "nb"}
-	var out = map[string][]istiod.Proxy{}
+	out := map[string][]istiod.Proxy{}
 	for _, ns := range namespaces {
 		out[mesh.MeshGateway] = append(out[mesh.MeshGateway], istiod.Proxy{Namespace: ns})
 	}
