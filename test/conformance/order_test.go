@@ -157,41 +157,60 @@ func routesText(vh *routev3.VirtualHost) string {
 	return b.String()
 }
 
-// reached returns those suspects that a request lands on at the pods of a gateway, or of mesh, each
-// with the first such request.
+// reached returns those suspects that a request lands on at the pods of a gateway, or at sidecars and
+// waypoints for mesh, each with the first such request.
 func (v *orderView) reached(gateway string, suspects map[spot]bool) (map[spot]string, error) {
 	out := map[spot]string{}
 	for _, p := range v.world.proxies(gateway) {
 		for _, port := range orderPorts {
-			for _, vh := range v.configuration(p, port).GetVirtualHosts() {
-				if !ours(vh) {
-					continue
-				}
-				v.tally.add("lists of routes", 1)
-				requests := slices.Clone(v.any)
-				for _, r := range vh.GetRoutes() {
-					if s, ok := spotOf(r); ok && suspects[s] && out[s] == "" {
-						more, err := v.requestsFor(r)
-						if err != nil {
-							return nil, err
-						}
-						requests = append(requests, more...)
-					}
-				}
-				v.tally.add("requests", len(requests))
-				for _, q := range requests {
-					hit, err := envoy.Route(vh, q)
-					if err != nil {
-						return nil, err
-					}
-					if s, ok := spotOf(hit); ok && suspects[s] && out[s] == "" {
-						out[s] = fmt.Sprintf("%+v at %s, port %d, of\n%s", *q, p, port, routesText(vh))
-					}
-				}
+			if err := v.reachedIn(v.configuration(p, port), fmt.Sprintf("%s, port %d", p, port), suspects, out); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if gateway != mesh.MeshGateway {
+		return out, nil
+	}
+	for _, host := range orderHosts {
+		of := v.mesh.Waypoint(orderNamespace, host)
+		for _, port := range orderPorts {
+			if err := v.reachedIn(of[int(port)], fmt.Sprintf("a waypoint of %s, port %d", host, port), suspects, out); err != nil {
+				return nil, err
 			}
 		}
 	}
 	return out, nil
+}
+
+// reachedIn adds to out those suspects that a request lands on in one configuration.
+func (v *orderView) reachedIn(rc *routev3.RouteConfiguration, at string, suspects map[spot]bool, out map[spot]string) error {
+	for _, vh := range rc.GetVirtualHosts() {
+		if !ours(vh) {
+			continue
+		}
+		v.tally.add("lists of routes", 1)
+		requests := slices.Clone(v.any)
+		for _, r := range vh.GetRoutes() {
+			if s, ok := spotOf(r); ok && suspects[s] && out[s] == "" {
+				more, err := v.requestsFor(r)
+				if err != nil {
+					return err
+				}
+				requests = append(requests, more...)
+			}
+		}
+		v.tally.add("requests", len(requests))
+		for _, q := range requests {
+			hit, err := envoy.Route(vh, q)
+			if err != nil {
+				return err
+			}
+			if s, ok := spotOf(hit); ok && suspects[s] && out[s] == "" {
+				out[s] = fmt.Sprintf("%+v at %s, of\n%s", *q, at, routesText(vh))
+			}
+		}
+	}
+	return nil
 }
 
 // requestsFor are requests that each condition of r allows by itself.

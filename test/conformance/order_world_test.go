@@ -23,6 +23,9 @@ const orderNamespace = "shop"
 // Entries name two ports; a request that none asks for comes on the third, at the latest.
 var orderPorts = []uint32{80, 81, 8080}
 
+// orderHosts are those that the mesh has.
+var orderHosts = []string{"example.com", "www.example.org", "www.example.com"}
+
 // Where the routes of an orderWorld are: at its Gateways g and h, and at sidecars. A gateway comes
 // first: istiod wants to know it before the sidecars of its namespace.
 var orderGateways = []string{orderNamespace + "/g", orderNamespace + "/h", mesh.MeshGateway}
@@ -207,7 +210,7 @@ func (w *orderWorld) objects() []metav1.Object {
 		}
 		add(g)
 	}
-	for _, host := range []string{"example.com", "www.example.org", "www.example.com"} {
+	for _, host := range orderHosts {
 		se := &networkingv1.ServiceEntry{ObjectMeta: metav1.ObjectMeta{Namespace: orderNamespace, Name: strings.ReplaceAll(host, ".", "-")}}
 		se.Spec.Hosts, se.Spec.Resolution = []string{host}, networking.ServiceEntry_DNS
 		for _, port := range orderPorts {
