@@ -22,7 +22,7 @@ import (
 
 const (
 	// orderWorlds are judged when no flag says how many.
-	orderWorlds = 400
+	orderWorlds = 1000
 	// directedRequests fit what an entry asks of each thing by itself, undirectedRequests are any:
 	// so many are tried for an entry, and for a list of routes.
 	directedRequests, undirectedRequests = 250, 50

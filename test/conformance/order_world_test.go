@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"istio.io/istio/pkg/config/validation"
@@ -57,6 +58,7 @@ func newOrderWorld(seed int64) (w *orderWorld, refused int) {
 			w.delegate = g.Delegated(w.vs)
 			odd(g, w.delegate)
 			oddDelegate(g, w)
+			repeatMerged(g, w)
 		}
 		w.samePods, w.twice = g.Chance(15), g.Chance(20)
 		if w.accepted() {
@@ -148,6 +150,29 @@ func oddDelegate(g routegen.Generator, w *orderWorld) {
 		if r.Delegate != nil {
 			r.Delegate.Namespace = routegen.Pick(g, "other", "other", "other", "")
 		}
+	}
+}
+
+// repeatMerged appends, mostly, a route for just the requests that an entry of a delegating route and one
+// of the delegate take together: it is dead unless Istio drops them for a conflict.
+func repeatMerged(g routegen.Generator, w *orderWorld) {
+	entry := func(r *networking.HTTPRoute) *networking.HTTPMatchRequest {
+		if len(r.Match) == 0 {
+			return &networking.HTTPMatchRequest{}
+		}
+		return r.Match[g.Draw(len(r.Match))].DeepCopy()
+	}
+	for _, r := range w.vs.Spec.Http {
+		if r.Delegate == nil || !g.Chance(70) {
+			continue
+		}
+		m := entry(r)
+		proto.Merge(m, entry(routegen.Pick(g, w.delegate.Spec.Http...)))
+		w.vs.Spec.Http = append(w.vs.Spec.Http, &networking.HTTPRoute{
+			Match: []*networking.HTTPMatchRequest{m},
+			Route: []*networking.HTTPRouteDestination{{Destination: &networking.Destination{Host: "merged"}}},
+		})
+		return
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 
 // shadowWorlds are judged when no flag says how many; shadowSample is how many worlds there are to
 // one in which it is counted what is found.
-const shadowWorlds, shadowSample = 150, 5
+const shadowWorlds, shadowSample = 600, 10
 
 // A shadowedRoute is a route of which a warning says that no request for a host reaches it at a
 // gateway.
