@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/routegen"
 )
 
 // The bytes choose a VirtualService, as the properties draw one at random: the
@@ -29,13 +30,13 @@ func FuzzRouteOrder(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		g := byteGenerator(data)
-		vs := g.virtualService(4, false)
+		g := routegen.Bytes(data)
+		vs := g.VirtualService(4, false)
 		var d *networkingv1.VirtualService
-		if g.chance(20) {
-			d = g.delegated(vs)
+		if g.Chance(20) {
+			d = g.Delegated(vs)
 		}
-		g.draw = randomGenerator(1).draw
+		g.Draw = routegen.Random(1).Draw
 		newTrial(g, vs, d).check(t, 20, &tally{})
 	})
 }
@@ -72,7 +73,7 @@ func FuzzRegex(f *testing.F) {
 				return
 			}
 			compiled = append(compiled, re)
-			routes = append(routes, &networking.HTTPRoute{Match: []*networking.HTTPMatchRequest{{Uri: regexMatch(source)}}})
+			routes = append(routes, &networking.HTTPRoute{Match: []*networking.HTTPMatchRequest{{Uri: routegen.Regex(source)}}})
 		}
 		vs := many(len(routes), func(i int) *networking.HTTPRoute { return routes[i] })
 		verdicts := Verdicts(vs, nil)
@@ -177,7 +178,7 @@ func poke(vs *networkingv1.VirtualService, holes uint64) {
 			if hole() {
 				m.Uri = &networking.StringMatch{MatchType: (*networking.StringMatch_Exact)(nil)}
 			} else if hole() {
-				m.Uri = regexMatch("\xff(")
+				m.Uri = routegen.Regex("\xff(")
 			}
 			for _, of := range []map[string]*networking.StringMatch{m.Headers, m.WithoutHeaders, m.QueryParams} {
 				for _, k := range slices.Sorted(maps.Keys(of)) {

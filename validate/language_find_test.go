@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	networking "istio.io/api/networking/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/routegen"
 )
 
 // A string that is found lies where it should by Go's regexp, and where none is
@@ -43,7 +45,7 @@ func TestFindAgreesWithGo(t *testing.T) {
 		u := universe(r.Intn(4))
 		for i := range 2 + r.Intn(2) {
 			source := random(r.Intn(3))
-			l, re := w.language(regexMatch(source), u, false), regexp.MustCompile(`\A(?:`+source+`)\z`)
+			l, re := w.language(routegen.Regex(source), u, false), regexp.MustCompile(`\A(?:`+source+`)\z`)
 			if i == 0 || r.Intn(3) == 0 {
 				yes, in = append(yes, l), append(in, re)
 			} else {
@@ -90,17 +92,17 @@ func TestFind(t *testing.T) {
 		text     string
 		outcome  outcome
 	}{
-		"a shortest path":                  {yes: []*networking.StringMatch{prefixMatch("/a")}, no: []*networking.StringMatch{exactMatch("/a")}, text: "/ax", outcome: found},
-		"a character that stands out":      {yes: []*networking.StringMatch{prefixMatch("/a")}, no: []*networking.StringMatch{exactMatch("/a"), prefixMatch("/ax"), regexMatch("/a[^1]*")}, text: "/a1", outcome: found},
-		"nothing between a prefix and all": {yes: []*networking.StringMatch{prefixMatch("/")}, no: []*networking.StringMatch{regexMatch("/.*")}, outcome: none},
-		"the other case":                   {yes: []*networking.StringMatch{exactMatch("/ab")}, no: []*networking.StringMatch{regexMatch("/a[a-z]")}, fold: true, text: "/aB", outcome: found},
-		"only what nobody sends":           {universe: headerText, no: []*networking.StringMatch{regexMatch("[^\\x01]*")}, outcome: unsure},
-		"an empty method":                  {universe: tokenText, no: []*networking.StringMatch{regexMatch(".+")}, outcome: none},
-		"an empty header":                  {universe: headerText, no: []*networking.StringMatch{regexMatch(".+")}, outcome: found},
-		"no & in a query":                  {universe: queryText, no: []*networking.StringMatch{regexMatch("[^&#]*")}, outcome: none},
-		"a header may hold a space":        {universe: headerText, yes: []*networking.StringMatch{exactMatch("a b")}, text: "a b", outcome: found},
-		"a path may not":                   {yes: []*networking.StringMatch{exactMatch("/a b")}, outcome: unsure},
-		"too many states":                  {yes: []*networking.StringMatch{regexMatch("/(a|b)*a(a|b){30}")}, no: []*networking.StringMatch{regexMatch("/(a|b)*a(a|b){29}.")}, outcome: unsure},
+		"a shortest path":                  {yes: []*networking.StringMatch{routegen.Prefix("/a")}, no: []*networking.StringMatch{routegen.Exact("/a")}, text: "/ax", outcome: found},
+		"a character that stands out":      {yes: []*networking.StringMatch{routegen.Prefix("/a")}, no: []*networking.StringMatch{routegen.Exact("/a"), routegen.Prefix("/ax"), routegen.Regex("/a[^1]*")}, text: "/a1", outcome: found},
+		"nothing between a prefix and all": {yes: []*networking.StringMatch{routegen.Prefix("/")}, no: []*networking.StringMatch{routegen.Regex("/.*")}, outcome: none},
+		"the other case":                   {yes: []*networking.StringMatch{routegen.Exact("/ab")}, no: []*networking.StringMatch{routegen.Regex("/a[a-z]")}, fold: true, text: "/aB", outcome: found},
+		"only what nobody sends":           {universe: headerText, no: []*networking.StringMatch{routegen.Regex("[^\\x01]*")}, outcome: unsure},
+		"an empty method":                  {universe: tokenText, no: []*networking.StringMatch{routegen.Regex(".+")}, outcome: none},
+		"an empty header":                  {universe: headerText, no: []*networking.StringMatch{routegen.Regex(".+")}, outcome: found},
+		"no & in a query":                  {universe: queryText, no: []*networking.StringMatch{routegen.Regex("[^&#]*")}, outcome: none},
+		"a header may hold a space":        {universe: headerText, yes: []*networking.StringMatch{routegen.Exact("a b")}, text: "a b", outcome: found},
+		"a path may not":                   {yes: []*networking.StringMatch{routegen.Exact("/a b")}, outcome: unsure},
+		"too many states":                  {yes: []*networking.StringMatch{routegen.Regex("/(a|b)*a(a|b){30}")}, no: []*networking.StringMatch{routegen.Regex("/(a|b)*a(a|b){29}.")}, outcome: unsure},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWork()

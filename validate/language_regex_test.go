@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/routegen"
 )
 
 func TestExpandRegex(t *testing.T) {
@@ -101,7 +103,7 @@ func TestExpandRegexAgreesWithGo(t *testing.T) {
 		}
 		for _, u := range []universe{pathText, headerText, queryText} {
 			w := newWork()
-			l := w.language(regexMatch(source), u, false)
+			l := w.language(routegen.Regex(source), u, false)
 			if l.exact {
 				exacts++
 			}

@@ -14,6 +14,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/routegen"
 )
 
 // What the package says of random VirtualServices, held against the naive model. A
@@ -36,8 +37,8 @@ type trial struct {
 	draw         func(int) int
 }
 
-func newTrial(g generator, vs, delegate *networkingv1.VirtualService) *trial {
-	c := &trial{vs: vs, delegate: delegate, draw: g.draw}
+func newTrial(g routegen.Generator, vs, delegate *networkingv1.VirtualService) *trial {
+	c := &trial{vs: vs, delegate: delegate, draw: g.Draw}
 	c.delegates = func(_, name string) *networkingv1.VirtualService {
 		if delegate != nil && name == delegate.Name {
 			return delegate
@@ -317,13 +318,13 @@ func (c *trial) checkExample(t testing.TB, f finding.Finding) bool {
 }
 
 func TestPropertyVerdicts(t *testing.T) {
-	g := randomGenerator(*propertySeed)
+	g := routegen.Random(*propertySeed)
 	n := &tally{}
 	for range *propertyRounds {
-		vs := g.virtualService(4, false)
+		vs := g.VirtualService(4, false)
 		var d *networkingv1.VirtualService
-		if g.chance(20) {
-			d = g.delegated(vs)
+		if g.Chance(20) {
+			d = g.Delegated(vs)
 		}
 		newTrial(g, vs, d).check(t, *propertySample, n)
 	}
@@ -339,10 +340,10 @@ func TestPropertyVerdicts(t *testing.T) {
 // What is said to cover an entry covers it by itself; and an entry that nothing
 // covers takes no request even alone.
 func TestPropertyCoveredBySuffices(t *testing.T) {
-	g := randomGenerator(*propertySeed + 2)
+	g := routegen.Random(*propertySeed + 2)
 	n := &tally{}
 	for range *propertyRounds {
-		vs := g.virtualService(4, false)
+		vs := g.VirtualService(4, false)
 		for _, v := range Verdicts(vs, nil) {
 			if v.State != Dead {
 				continue
@@ -388,14 +389,14 @@ func reordered(vs *networkingv1.VirtualService, order []int) *networkingv1.Virtu
 // In the working order no route is dead; where there is said to be none, none of all
 // the orders has each route reached.
 func TestPropertyWorkingOrder(t *testing.T) {
-	g := randomGenerator(*propertySeed + 3)
+	g := routegen.Random(*propertySeed + 3)
 	n := &tally{}
 	var found, none, missed int
 	for range *propertyRounds/2 + 1 { // all orders of some are tried
-		vs := g.virtualService(4, false)
+		vs := g.VirtualService(4, false)
 		var d *networkingv1.VirtualService
-		if g.chance(20) {
-			d = g.delegated(vs)
+		if g.Chance(20) {
+			d = g.Delegated(vs)
 		}
 		c := newTrial(g, vs, d)
 		if !finding.HasErrors(RouteOrder(vs, c.delegates)) {
@@ -429,7 +430,7 @@ func TestPropertyWorkingOrder(t *testing.T) {
 
 // anyOrder tries all orders: by the requests of the model, or by the verdicts, each
 // route is reached.
-func anyOrder(g generator, vs *networkingv1.VirtualService, n *tally) (order []int) {
+func anyOrder(g routegen.Generator, vs *networkingv1.VirtualService, n *tally) (order []int) {
 	permutations(identity(len(vs.Spec.Http)), 0, func(p []int) bool {
 		c := newTrial(g, reordered(vs, p), nil)
 		reached := c.reached(*propertySample/4+1, n)
@@ -470,18 +471,18 @@ func permutations(s []int, from int, visit func([]int) bool) bool {
 
 // Whatever root a delegate comes under, what is an error in it is never reached.
 func TestPropertyDeadInADelegateIsDeadUnderEveryRoot(t *testing.T) {
-	g := randomGenerator(*propertySeed + 1)
+	g := routegen.Random(*propertySeed + 1)
 	n := &tally{}
 	deadRoutes, reachedWarned := 0, 0
 	for range *propertyRounds {
-		d := g.virtualService(4, true)
+		d := g.VirtualService(4, true)
 		d.Name, d.Spec.Hosts, d.Spec.Gateways = "d", nil, nil
 		fs := RouteOrder(d, nil)
 		if len(fs) == 0 {
 			continue
 		}
 		for range 3 {
-			root := g.virtualService(2, true)
+			root := g.VirtualService(2, true)
 			for _, r := range root.Spec.Http {
 				r.Delegate, r.Route = &networking.Delegate{Name: "d"}, nil
 			}
@@ -489,7 +490,7 @@ func TestPropertyDeadInADelegateIsDeadUnderEveryRoot(t *testing.T) {
 			n.services++
 			reached := map[string]bool{}
 			for i := range c.routes {
-				eachRequest(c.varied, c.routes[i].match, "shop", g.draw, *propertySample/2+1, func(r *Request) {
+				eachRequest(c.varied, c.routes[i].match, "shop", g.Draw, *propertySample/2+1, func(r *Request) {
 					n.pairs++
 					if to := c.reach(r); to != nil {
 						reached[httpPath(to.delegate)] = true

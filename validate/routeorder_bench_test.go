@@ -8,6 +8,8 @@ import (
 
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/routegen"
 )
 
 type (
@@ -55,63 +57,63 @@ func BenchmarkRouteOrder(b *testing.B) {
 		make  func(n int) *networkingv1.VirtualService
 	}{
 		// What users have.
-		{"disjoint", all, each(func(i int) *entryMatch { return &entryMatch{Uri: prefixMatch(team(i))} })},
+		{"disjoint", all, each(func(i int) *entryMatch { return &entryMatch{Uri: routegen.Prefix(team(i))} })},
 		{"catchall-first", all, each(func(i int) *entryMatch {
 			if i == 0 {
-				return &entryMatch{Uri: prefixMatch("/")}
+				return &entryMatch{Uri: routegen.Prefix("/")}
 			}
-			return &entryMatch{Uri: prefixMatch(team(i))}
+			return &entryMatch{Uri: routegen.Prefix(team(i))}
 		})},
 		{"catchall-last", all, func(n int) *networkingv1.VirtualService {
 			return each(func(i int) *entryMatch {
 				if i == n-1 {
-					return &entryMatch{Uri: prefixMatch("/")}
+					return &entryMatch{Uri: routegen.Prefix("/")}
 				}
-				return &entryMatch{Uri: prefixMatch(team(i))}
+				return &entryMatch{Uri: routegen.Prefix(team(i))}
 			})(n)
 		}},
 		{"header-values", all, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: prefixMatch("/api"), Headers: stringMap{"x": exactMatch(fmt.Sprint(i))}}
+			return &entryMatch{Uri: routegen.Prefix("/api"), Headers: stringMap{"x": routegen.Exact(fmt.Sprint(i))}}
 		})},
 		{"header-names", all, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: prefixMatch("/api"), Headers: stringMap{fmt.Sprintf("x-%d", i): exactMatch("1")}}
+			return &entryMatch{Uri: routegen.Prefix("/api"), Headers: stringMap{fmt.Sprintf("x-%d", i): routegen.Exact("1")}}
 		})},
 		{"without-headers", all, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: prefixMatch("/api"), WithoutHeaders: stringMap{fmt.Sprintf("x-%d", i): exactMatch("1")}}
+			return &entryMatch{Uri: routegen.Prefix("/api"), WithoutHeaders: stringMap{fmt.Sprintf("x-%d", i): routegen.Exact("1")}}
 		})},
 		{"nested-shortest-first", all, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: prefixMatch("/" + strings.Repeat("a/", i%1000))}
+			return &entryMatch{Uri: routegen.Prefix("/" + strings.Repeat("a/", i%1000))}
 		})},
 		{"nested-longest-first", all, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: prefixMatch("/" + strings.Repeat("a/", 999-i%1000))}
+			return &entryMatch{Uri: routegen.Prefix("/" + strings.Repeat("a/", 999-i%1000))}
 		})},
-		{"exacts", all, each(func(i int) *entryMatch { return &entryMatch{Uri: exactMatch(team(i) + "health")} })},
-		{"regexes", all, each(func(i int) *entryMatch { return &entryMatch{Uri: regexMatch(fmt.Sprintf("/api/v[0-9]+/%d", i))} })},
+		{"exacts", all, each(func(i int) *entryMatch { return &entryMatch{Uri: routegen.Exact(team(i) + "health")} })},
+		{"regexes", all, each(func(i int) *entryMatch { return &entryMatch{Uri: routegen.Regex(fmt.Sprintf("/api/v[0-9]+/%d", i))} })},
 		{"regexes-catchall-last", all, func(n int) *networkingv1.VirtualService {
 			return each(func(i int) *entryMatch {
 				if i == n-1 {
-					return &entryMatch{Uri: prefixMatch("/")}
+					return &entryMatch{Uri: routegen.Prefix("/")}
 				}
-				return &entryMatch{Uri: regexMatch(fmt.Sprintf("/api/v[0-9]+/%d", i))}
+				return &entryMatch{Uri: routegen.Regex(fmt.Sprintf("/api/v[0-9]+/%d", i))}
 			})(n)
 		}},
 		{"ignore-case", all, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: []*networking.StringMatch{prefixMatch(team(i / 2)), exactMatch(strings.ToUpper(team(i / 2)))}[i%2], IgnoreUriCase: i%3 == 0}
+			return &entryMatch{Uri: []*networking.StringMatch{routegen.Prefix(team(i / 2)), routegen.Exact(strings.ToUpper(team(i / 2)))}[i%2], IgnoreUriCase: i%3 == 0}
 		})},
 		{"one-route", all, func(n int) *networkingv1.VirtualService {
 			r := &networking.HTTPRoute{}
 			for i := range n {
-				r.Match = append(r.Match, &entryMatch{Uri: exactMatch(team(i))})
+				r.Match = append(r.Match, &entryMatch{Uri: routegen.Exact(team(i))})
 			}
 			return many(1, func(int) *networking.HTTPRoute { return r })
 		}},
 		{"covered-in-pairs", all, each(func(i int) *entryMatch {
-			m := &entryMatch{Uri: prefixMatch(team(i / 3))}
+			m := &entryMatch{Uri: routegen.Prefix(team(i / 3))}
 			switch i % 3 {
 			case 0:
-				m.Headers = stringMap{"x": exactMatch("1")}
+				m.Headers = stringMap{"x": routegen.Exact("1")}
 			case 1:
-				m.WithoutHeaders = stringMap{"x": exactMatch("1")}
+				m.WithoutHeaders = stringMap{"x": routegen.Exact("1")}
 			default:
 			}
 			return m
@@ -123,7 +125,7 @@ func BenchmarkRouteOrder(b *testing.B) {
 			return each(func(int) *entryMatch {
 				m := &entryMatch{Headers: stringMap{}}
 				for len(m.Headers) < 3 {
-					m.Headers[fmt.Sprintf("x-%d", r.Intn(20))] = []*networking.StringMatch{exactMatch("a"), exactMatch("b"), prefixMatch("a"), {}}[r.Intn(4)]
+					m.Headers[fmt.Sprintf("x-%d", r.Intn(20))] = []*networking.StringMatch{routegen.Exact("a"), routegen.Exact("b"), routegen.Prefix("a"), {}}[r.Intn(4)]
 				}
 				return m
 			})(n)
@@ -138,22 +140,22 @@ func BenchmarkRouteOrder(b *testing.B) {
 				return m
 			})(n)
 		}},
-		{"1000-byte-regexes", []int{10, 100, 500}, each(func(i int) *entryMatch { return &entryMatch{Uri: regexMatch(alternatives(i))} })},
+		{"1000-byte-regexes", []int{10, 100, 500}, each(func(i int) *entryMatch { return &entryMatch{Uri: routegen.Regex(alternatives(i))} })},
 		{"1000-byte-regexes-of-a-header", []int{10, 100, 500}, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: prefixMatch("/"), Headers: stringMap{"x": regexMatch(alternatives(i))}}
+			return &entryMatch{Uri: routegen.Prefix("/"), Headers: stringMap{"x": routegen.Regex(alternatives(i))}}
 		})},
 		{"backtrackers", []int{10, 100, 1000}, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: regexMatch(fmt.Sprintf([]string{"/%d(a|aa)+$", "/%d(.*a){20}", "/%d(x+x+)+y", "/%d(([a-z])+.)+[A-Z]"}[i%4], i))}
+			return &entryMatch{Uri: routegen.Regex(fmt.Sprintf([]string{"/%d(a|aa)+$", "/%d(.*a){20}", "/%d(x+x+)+y", "/%d(([a-z])+.)+[A-Z]"}[i%4], i))}
 		})},
 		{"subset-blowup", []int{10, 100, 1000}, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: regexMatch(fmt.Sprintf("/(a|b)*a(a|b){%d}", 1+i%300))}
+			return &entryMatch{Uri: routegen.Regex(fmt.Sprintf("/(a|b)*a(a|b){%d}", 1+i%300))}
 		})},
 		{"nested-repeats", []int{10, 100, 1000}, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: regexMatch(fmt.Sprintf("/(((a{1,%d}){1,5}b?){1,5}c?){1,4}", 1+i%8))}
+			return &entryMatch{Uri: routegen.Regex(fmt.Sprintf("/(((a{1,%d}){1,5}b?){1,5}c?){1,4}", 1+i%8))}
 		})},
 		{"50-gateways", []int{10, 100, 500}, func(n int) *networkingv1.VirtualService {
 			vs := each(func(i int) *entryMatch {
-				m := &entryMatch{Uri: prefixMatch(team(i))}
+				m := &entryMatch{Uri: routegen.Prefix(team(i))}
 				if i%2 == 0 {
 					m.Gateways = []string{fmt.Sprintf("g%d", i%50)}
 				}
@@ -165,10 +167,10 @@ func BenchmarkRouteOrder(b *testing.B) {
 			return vs
 		}},
 		{"3-MB", []int{3}, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: prefixMatch("/" + strings.Repeat("é\"", 300_000)), Headers: stringMap{fmt.Sprint(i): exactMatch(strings.Repeat("y", 100_000))}}
+			return &entryMatch{Uri: routegen.Prefix("/" + strings.Repeat("é\"", 300_000)), Headers: stringMap{fmt.Sprint(i): routegen.Exact(strings.Repeat("y", 100_000))}}
 		})},
 		{"3-MB-of-entries", []int{12_000}, each(func(i int) *entryMatch {
-			return &entryMatch{Uri: prefixMatch(team(i)), Headers: stringMap{"x-user-group": exactMatch(team(i))}, Method: exactMatch("GET")}
+			return &entryMatch{Uri: routegen.Prefix(team(i)), Headers: stringMap{"x-user-group": routegen.Exact(team(i))}, Method: routegen.Exact("GET")}
 		})},
 	} {
 		for _, n := range bc.sizes {

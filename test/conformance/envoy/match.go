@@ -254,6 +254,9 @@ func lower(s string) string {
 	return string(b)
 }
 
+// maxPrograms bounds the compiled regexes that are kept.
+const maxPrograms = 5000
+
 var programs = struct {
 	sync.RWMutex
 	of map[string]*regexp.Regexp
@@ -271,6 +274,9 @@ func fullMatch(regex, s string) (bool, error) {
 			return false, err
 		}
 		programs.Lock()
+		if len(programs.of) >= maxPrograms {
+			clear(programs.of)
+		}
 		programs.of[regex] = program
 		programs.Unlock()
 	}
