@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,7 +43,8 @@ var rulesLater = map[string]string{
 }
 
 // Every scenario of test/scenarios, played by kubectl: mesh.yaml is stored by the
-// exempt user, request.yaml is applied, and what want.yaml says must come of it.
+// exempt user, request.yaml is applied, and what want.yaml says must come of it. On
+// the oldest control plane, in the versions of Istio's API before v1, in turns.
 func TestScenarios(t *testing.T) {
 	all, err := scenario.All("../scenarios")
 	require.NoError(t, err)
@@ -56,12 +58,19 @@ func TestScenarios(t *testing.T) {
 	assert.Empty(t, reasons, "these are no scenarios")
 	// Each policy needs a webhook of its own.
 	slices.SortStableFunc(all, func(a, b *scenario.Scenario) int { return cmp.Compare(policies[a], policies[b]) })
-	for _, s := range all {
+	for i, s := range all {
+		version := asWritten
+		if *oldest {
+			version = apiVersions[i%2]
+		}
 		t.Run(s.Name, func(t *testing.T) {
 			if reason := notHere[s.Name]; reason != "" {
 				t.Skip(reason)
 			}
-			play(t, s, serverWith(t, policies[s]))
+			if s.PolicyFile != "" {
+				newestOnly(t) // Each policy takes a webhook of its own.
+			}
+			play(t, s, serverWith(t, policies[s]), version)
 		})
 	}
 	clean(t)
@@ -108,15 +117,18 @@ func policyFor(t *testing.T, s *scenario.Scenario) string {
 	return string(out)
 }
 
-func play(t *testing.T, s *scenario.Scenario, webhook *controlplane.Webhook) {
+// play plays the scenario with all Istio objects in the given version.
+func play(t *testing.T, s *scenario.Scenario, webhook *controlplane.Webhook, version apiVersion) {
 	t.Helper()
 	clean(t)
 	waitCached(t, webhook)
 	setModes(t, s, webhook)
-	store(t, s)
+	store(t, s, version)
 	waitCached(t, webhook)
 
-	result := kubectl(t, "", "apply", "-f", s.RequestFile)
+	request, err := os.ReadFile(s.RequestFile)
+	require.NoError(t, err)
+	result := kubectl(t, version.of(string(request)), "apply", "-f", "-")
 	warnings, rest := splitWarnings(result.Stderr)
 	if s.Want.Refused {
 		assert.Equal(t, 1, result.ExitCode)
@@ -237,24 +249,36 @@ func textOf(f scenario.Finding) string {
 }
 
 // store creates mesh.yaml as its timestamps say: an API server sets them itself,
-// to the second.
-func store(t *testing.T, s *scenario.Scenario) {
+// to the second. Of two objects of one second Istio takes the first by name for the
+// older, so only those whose names say otherwise must wait.
+func store(t *testing.T, s *scenario.Scenario, version apiVersion) {
 	t.Helper()
 	objects := slices.DeleteFunc(slices.Clone(s.Mesh), func(o scenario.Object) bool { return o.Raw["kind"] == "Namespace" })
-	slices.SortStableFunc(objects, func(a, b scenario.Object) int {
-		return cmp.Or(age(a).Compare(age(b)), cmp.Compare(a.Typed.GetName(), b.Typed.GetName()), cmp.Compare(a.Typed.GetNamespace(), b.Typed.GetNamespace()))
-	})
-	for i, o := range objects {
-		if i > 0 && !age(o).Equal(age(objects[i-1])) {
+	slices.SortStableFunc(objects, func(a, b scenario.Object) int { return cmp.Or(age(a).Compare(age(b)), compareNames(a, b)) })
+	var thisSecond []scenario.Object
+	follow := func(o scenario.Object) {
+		if slices.ContainsFunc(thisSecond, func(before scenario.Object) bool {
+			return before.Raw["kind"] == o.Raw["kind"] && compareNames(before, o) > 0
+		}) {
 			nextSecond()
+			thisSecond = nil
 		}
-		raw := unstructured.Unstructured{Object: o.Raw}
-		require.NoError(t, writer.Create(t.Context(), raw.DeepCopy()))
+	}
+	for _, o := range objects {
+		follow(o)
+		thisSecond = append(thisSecond, o)
+		raw := (&unstructured.Unstructured{Object: o.Raw}).DeepCopy()
+		raw.SetAPIVersion(version.of(raw.GetAPIVersion()))
+		require.NoError(t, writer.Create(t.Context(), raw))
 	}
 	// The request comes last.
-	if slices.ContainsFunc(s.Mesh, func(o scenario.Object) bool { return o.Raw["kind"] == s.Request[0].Raw["kind"] }) {
-		nextSecond()
+	for _, o := range s.Request {
+		follow(o)
 	}
+}
+
+func compareNames(a, b scenario.Object) int {
+	return cmp.Or(cmp.Compare(a.Typed.GetName(), b.Typed.GetName()), cmp.Compare(a.Typed.GetNamespace(), b.Typed.GetNamespace()))
 }
 
 // age is when the object is said to be created; those that do not say come last.
