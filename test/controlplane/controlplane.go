@@ -46,8 +46,8 @@ func Assets(ctx context.Context, progress io.Writer) (dir string, err error) {
 
 // Options are what a control plane can differ in.
 type Options struct {
-	// Oldest takes the oldest Kubernetes and the oldest Istio CRDs that are supported, with the
-	// newest etcd, in place of the newest.
+	// Oldest takes the oldest Kubernetes and the oldest Istio CRDs that are supported in place of
+	// the newest. Of Assets it takes only etcd.
 	Oldest bool
 	// Progress is told about slow builds. Standard error if nil.
 	Progress io.Writer
