@@ -13,7 +13,7 @@ BENCH ?= .
 FUZZTIME ?= 20s
 
 # The directories of the modules.
-MODULES := . test test/conformance test/tools/controlplane test/tools/lint
+MODULES := . test test/conformance test/tools/controlplane test/tools/controlplane-oldest test/tools/lint
 
 # An own workspace of the user's would change what is built.
 export GOWORK := off
@@ -51,13 +51,15 @@ fmt: ## Format the code
 
 # The API server tests depend on more than Go's test cache knows of: never from the cache, and one
 # package at a time, since each starts a control plane. go vet compiles in parallel what go test -p 1
-# would compile one by one.
+# would compile one by one. The end-to-end tests run at both ends of what is supported.
 .PHONY: test
 test: ## Run all tests, against a real API server too
 	@$(install) controlplane >/dev/null
+	@$(install) controlplane-oldest >/dev/null
 	go test $(GOTESTFLAGS) ./...
 	$(MAKE) --no-print-directory fuzz
 	cd test && go vet ./... && go test -count=1 -p 1 -timeout 30m $(GOTESTFLAGS) $$($(tested))
+	cd test && go test -count=1 -timeout 30m $(GOTESTFLAGS) ./e2e -oldest
 
 .PHONY: unit
 unit: ## Run the tests that need no API server

@@ -39,6 +39,9 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := checkServed(mgr.GetRESTMapper(), mgr.GetScheme()); err != nil {
+		return err
+	}
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}

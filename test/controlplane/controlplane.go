@@ -46,6 +46,9 @@ func Assets(ctx context.Context, progress io.Writer) (dir string, err error) {
 
 // Options are what a control plane can differ in.
 type Options struct {
+	// Oldest takes the oldest Kubernetes and the oldest Istio CRDs that are supported in place of
+	// the newest. Of Assets it takes only etcd.
+	Oldest bool
 	// Progress is told about slow builds. Standard error if nil.
 	Progress io.Writer
 	// Audit records every write to Istio objects with its audit annotations, for AuditEvents.
@@ -62,6 +65,8 @@ type ControlPlane struct {
 	Kubeconfig string
 	// KubectlPath is the kubectl binary.
 	KubectlPath string
+	// CRDPath is the file of the Istio CRDs, in the module istio.io/api.
+	CRDPath string
 
 	root string
 	dir  string
@@ -88,7 +93,15 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	if err != nil {
 		return nil, err
 	}
-	crds, err := istioCRDs(ctx, root)
+	kubernetes, crdModule := assets, root
+	if options.Oldest {
+		set := tools.OldestControlPlane()
+		if kubernetes, err = set.Install(ctx, progress); err != nil {
+			return nil, err
+		}
+		crdModule = filepath.Join(root, "test", "tools", set.Name)
+	}
+	crds, err := istioCRDs(ctx, crdModule)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +111,8 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	}
 	cp := &ControlPlane{
 		Kubeconfig:  filepath.Join(dir, "kubeconfig"),
-		KubectlPath: filepath.Join(assets, "kubectl"),
+		KubectlPath: filepath.Join(kubernetes, "kubectl"),
+		CRDPath:     crds,
 		root:        root,
 		dir:         dir,
 		built:       map[string]string{},
@@ -125,7 +139,7 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	}
 	plane.Etcd = &envtest.Etcd{DataDir: filepath.Join(dir, "etcd")}
 	plane.KubectlPath = cp.KubectlPath
-	if apiServer.Path, err = cp.guard(filepath.Join(assets, "kube-apiserver")); err != nil {
+	if apiServer.Path, err = cp.guard(filepath.Join(kubernetes, "kube-apiserver")); err != nil {
 		return nil, err
 	}
 	if plane.Etcd.Path, err = cp.guard(filepath.Join(assets, "etcd")); err != nil {
@@ -318,18 +332,18 @@ func (cp *ControlPlane) AuditEvents() ([]AuditEvent, error) {
 	}
 }
 
-// istioCRDs returns the CRD file of the istio.io/api version that the product requires.
-func istioCRDs(ctx context.Context, root string) (path string, err error) {
+// istioCRDs returns the CRD file of the istio.io/api version that the module in a directory requires.
+func istioCRDs(ctx context.Context, module string) (path string, err error) {
 	// Unlike go list -m, which names no directory for a module that is not in the module cache.
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", "istio.io/api")
-	cmd.Dir = root
+	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.Output()
-	var module struct{ Dir, Error string }
-	if jsonErr := json.Unmarshal(out, &module); err != nil || jsonErr != nil || module.Dir == "" {
-		return "", fmt.Errorf("failed to find the module istio.io/api: %s: %w", module.Error, errors.Join(err, jsonErr))
+	var api struct{ Dir, Error string }
+	if jsonErr := json.Unmarshal(out, &api); err != nil || jsonErr != nil || api.Dir == "" {
+		return "", fmt.Errorf("failed to find the module istio.io/api: %s: %w", api.Error, errors.Join(err, jsonErr))
 	}
-	return filepath.Join(module.Dir, "kubernetes", "customresourcedefinitions.gen.yaml"), nil
+	return filepath.Join(api.Dir, "kubernetes", "customresourcedefinitions.gen.yaml"), nil
 }
 
 // guardScript runs the command "$@" and, when the process $0 is gone, kills it and removes the

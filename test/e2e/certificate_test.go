@@ -25,6 +25,7 @@ import (
 )
 
 func TestWipedCABundleIsRestored(t *testing.T) {
+	newestOnly(t)
 	server(t)
 	want := caBundle(t)
 	assert.NotEmpty(t, want)
@@ -43,6 +44,7 @@ func TestWipedCABundleIsRestored(t *testing.T) {
 }
 
 func TestCertificateOfADirectoryIsReloadedWithoutALostRequest(t *testing.T) {
+	newestOnly(t)
 	ca := newAuthority(t)
 	dir := t.TempDir()
 	ca.issue(t, dir, "first")

@@ -12,26 +12,8 @@ import (
 
 // The ways in which clients write.
 
-func TestEveryVersionOfTheAPIIsMutatedAlike(t *testing.T) {
-	s := readySite(t)
-	for i, version := range []string{"v1", "v1beta1", "v1alpha3"} {
-		name := "web-" + version
-		manifest := strings.Replace(s.routes(name, "/keys", "/"), "networking.istio.io/v1", "networking.istio.io/"+version, 1)
-		want := []string{s.headers(0)}
-		if i == 0 {
-			want = append(want, "created "+s.rule())
-		}
-		assert.Equal(t, want, apply(t, manifest))
-		assertHeaders(t, s, name)
-	}
-	assert.Len(t, rulesIn(t, s.namespace), 1)
-
-	old := strings.Replace(s.wrongRoute(), "networking.istio.io/v1", "networking.istio.io/v1alpha3", 1)
-	_, reason := refused(t, old, "apply", "-f", "-")
-	assert.Equal(t, lines("VirtualService "+s.namespace+"/web is refused:", "- "+s.deadKeys()), reason)
-}
-
 func TestApplyingAgainChangesNothing(t *testing.T) {
+	newestOnly(t)
 	for _, how := range []struct {
 		name string
 		args []string

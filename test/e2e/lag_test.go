@@ -27,6 +27,7 @@ const (
 // reaches a replica that has seen none of it; here it is certain to. The phases of
 // each request go to different replicas, in turns.
 func TestAllOfAScenarioAppliedInOneCallIsSeenByEveryReplica(t *testing.T) {
+	newestOnly(t)
 	front, err := controlplane.NewFront()
 	require.NoError(t, err)
 	defer func() { noError(t, front.Close(), "close the front") }()

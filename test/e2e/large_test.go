@@ -25,6 +25,7 @@ func (s site) largeRoute(n int, catchAllFirst bool) string {
 }
 
 func TestRouteOfTenThousandIsDecidedInTime(t *testing.T) {
+	newestOnly(t)
 	s := readySite(t)
 	warnings := does(t, s.largeRoute(10_000, false), "create", "--dry-run=server", "-f", "-")
 	assert.Equal(t, s.headers(0), warnings[0])
@@ -39,6 +40,7 @@ func TestRouteOfTenThousandIsDecidedInTime(t *testing.T) {
 
 // 3 MB is what the API server takes; etcd takes half of that.
 func TestObjectOfThreeMegabytesIsDecidedInTime(t *testing.T) {
+	newestOnly(t)
 	s := readySite(t)
 	big := s.largeRoute(1, false)
 	pad := func(size int) string {
@@ -58,6 +60,7 @@ func TestObjectOfThreeMegabytesIsDecidedInTime(t *testing.T) {
 // A route that the work budget leaves open is admitted, counted, and named in the
 // debug log.
 func TestUndecidedRouteIsAdmittedAndCounted(t *testing.T) {
+	newestOnly(t)
 	webhook := ownServer(t, controlplane.WebhookOptions{Args: []string{"--log-level=debug"}})
 	s := newSite(t)
 	warnings := does(t, s.fill(`
@@ -90,7 +93,7 @@ func TestWrongTypesAreRefusedByTheSchema(t *testing.T) {
 	} {
 		result := kubectl(t, s.fill("apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: wrong, namespace: NAMESPACE}\nspec: {"+field+"}\n"), "create", "-f", "-")
 		assert.Equal(t, 1, result.ExitCode)
-		assert.Equal(t, `The VirtualService "wrong" is invalid: `+"\n* "+want+"\n"+
-			"* <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation\n", result.Stderr)
+		// What follows is worded otherwise in each version of Kubernetes.
+		assert.True(t, strings.HasPrefix(result.Stderr, `The VirtualService "wrong" is invalid: `+"\n* "+want+"\n"), result.Stderr)
 	}
 }

@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,9 @@ exemptions:
   usernames: [` + setupUser + `]
 `
 
+// oldest chooses the end of the supported versions that the tests run at.
+var oldest = flag.Bool("oldest", false, "run against the oldest supported Kubernetes and Istio CRDs")
+
 var (
 	plane *controlplane.ControlPlane
 	// reader reads from the API server, without a cache; writer writes as setupUser.
@@ -56,8 +60,9 @@ func run(m *testing.M) (exitCode int) {
 			exitCode = 1
 		}
 	}
+	flag.Parse()
 	var err error
-	if plane, err = controlplane.Start(context.Background(), controlplane.Options{Audit: true}); err != nil {
+	if plane, err = controlplane.Start(context.Background(), controlplane.Options{Audit: true, Oldest: *oldest}); err != nil {
 		fail(err)
 		return exitCode
 	}
@@ -150,6 +155,14 @@ func writeFile(t *testing.T, content string) (path string) {
 	path = filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	return path
+}
+
+// newestOnly skips a slow test of what no version of Kubernetes or Istio changes.
+func newestOnly(t *testing.T) {
+	t.Helper()
+	if *oldest {
+		t.Skip("it shows the same on every control plane")
+	}
 }
 
 // noError is for what a goroutine or a cleanup cannot require.

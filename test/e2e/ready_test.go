@@ -56,6 +56,7 @@ subjects: [{kind: User, name: blind}]
 }
 
 func TestShutdownLosesNoRequest(t *testing.T) {
+	newestOnly(t)
 	webhook := ownServer(t, controlplane.WebhookOptions{Args: []string{"--drain-delay=2s"}})
 	client := dialer(t)
 	asked := review("CREATE", withSpec(`{"hosts": ["a.example"]}`), "null")
@@ -91,6 +92,7 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 }
 
 func TestRequestsInFlightAreAnsweredAllTheWayThroughARollout(t *testing.T) {
+	newestOnly(t)
 	front, err := controlplane.NewFront()
 	require.NoError(t, err)
 	defer func() { noError(t, front.Close(), "close the front") }()

@@ -45,35 +45,54 @@ type Set struct {
 	Takes string
 }
 
-// ControlPlane is what the API server tests run against.
+const kubernetes = "k8s.io/kubernetes"
+
+// ControlPlane is what the API server tests run against: the newest supported Kubernetes.
 func ControlPlane() Set {
-	const kubernetes, etcd = "k8s.io/kubernetes", "go.etcd.io/etcd/server/v3"
+	const etcd = "go.etcd.io/etcd/server/v3"
 	return Set{
 		Name: "controlplane",
 		Pins: []string{kubernetes, etcd},
 		Binaries: map[string]string{
-			"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-			"kubectl":        "k8s.io/kubernetes/cmd/kubectl",
+			"kube-apiserver": kubernetes + "/cmd/kube-apiserver",
+			"kubectl":        kubernetes + "/cmd/kubectl",
 			"etcd":           etcd,
 		},
-		// Without these the API server calls itself v0.0.0-master, and whatever looks at its
-		// version takes it for a very old one.
-		LDFlags: func(versions map[string]string) []string {
-			version := versions[kubernetes]
-			major, minor, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
-			minor, _, _ = strings.Cut(minor, ".")
-			var flags []string
-			for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-				flags = append(flags,
-					"-X", pkg+".gitVersion="+version,
-					"-X", pkg+".gitMajor="+major,
-					"-X", pkg+".gitMinor="+minor,
-					"-X", pkg+".gitTreeState=clean")
-			}
-			return flags
-		},
-		Takes: "5 to 7 minutes on 2 cores",
+		LDFlags: kubernetesVersion,
+		Takes:   "5 to 7 minutes on 2 cores",
 	}
+}
+
+// OldestControlPlane is the oldest supported Kubernetes. Its etcd is that of ControlPlane: no API
+// of ours passes there.
+func OldestControlPlane() Set {
+	return Set{
+		Name: "controlplane-oldest",
+		Pins: []string{kubernetes},
+		Binaries: map[string]string{
+			"kube-apiserver": kubernetes + "/cmd/kube-apiserver",
+			"kubectl":        kubernetes + "/cmd/kubectl",
+		},
+		LDFlags: kubernetesVersion,
+		Takes:   "5 to 7 minutes on 2 cores",
+	}
+}
+
+// kubernetesVersion tells the binaries their version: an API server without it calls itself
+// v0.0.0-master, and whatever looks at its version takes it for a very old one.
+func kubernetesVersion(versions map[string]string) []string {
+	version := versions[kubernetes]
+	major, minor, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
+	minor, _, _ = strings.Cut(minor, ".")
+	var flags []string
+	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+		flags = append(flags,
+			"-X", pkg+".gitVersion="+version,
+			"-X", pkg+".gitMajor="+major,
+			"-X", pkg+".gitMinor="+minor,
+			"-X", pkg+".gitTreeState=clean")
+	}
+	return flags
 }
 
 // Lint is what make lint and make vuln run.

@@ -14,9 +14,13 @@ import (
 )
 
 func main() {
-	sets := map[string]func() tools.Set{"controlplane": tools.ControlPlane, "lint": tools.Lint}
+	sets := map[string]func() tools.Set{
+		"controlplane":        tools.ControlPlane,
+		"controlplane-oldest": tools.OldestControlPlane,
+		"lint":                tools.Lint,
+	}
 	if len(os.Args) != 2 || sets[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: install controlplane|lint")
+		fmt.Fprintln(os.Stderr, "usage: install controlplane|controlplane-oldest|lint")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
