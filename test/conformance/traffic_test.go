@@ -335,6 +335,18 @@ func TestTrafficOfARefusedOrder(t *testing.T) {
 	assert.Equal(t, overTLS("bucket", bucket, path), newSite(t, ca, ca, cnn).send(t, ingressGateway, objects, a))
 }
 
+// Without the headers the server speaks TLS with the proxy, and is not the one that is asked.
+func TestTrafficWithoutTheHost(t *testing.T) {
+	t.Parallel()
+	const path = "/.well-known/openid-configuration"
+	ca := upstream.NewAuthority(t)
+	s, more := load(t, "ingress-seed-clients-known")
+	ignore, _ := load(t, "policy-headers-ignore")
+	s.PolicyFile = ignore.PolicyFile
+	got := newSite(t, ca, ca, cnn).send(t, ingressGateway, append(overlay(s.Mesh, render(t, s)), more...), ask{"example.com", 80, path, 0})
+	assert.Equal(t, seen{reply: "421 no such host here", protocol: "HTTP/1.1", sni: bucket, host: "example.com", proto: "http", path: path}, got)
+}
+
 // What is stored makes the proxy refuse a server that shows the certificate of another name, or of
 // another CA: the request does not leave.
 func TestTrafficToAnImpostor(t *testing.T) {

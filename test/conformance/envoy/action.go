@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -69,9 +68,9 @@ func (p *Proxy) cluster(a *routev3.RouteAction) (string, *routev3.WeightedCluste
 				drawn -= weight
 				continue
 			}
-			err := known(c, "name", "weight", "request_headers_to_add", "request_headers_to_remove",
+			name, err := c.GetName(), known(c, "name", "weight", "request_headers_to_add", "request_headers_to_remove",
 				"response_headers_to_add", "response_headers_to_remove", "host_rewrite_literal")
-			return c.GetName(), c, err
+			return name, c, err
 		}
 		return "", nil, fmt.Errorf("the draw is not below %d", total)
 	}
@@ -157,16 +156,19 @@ func redirect(a *routev3.RedirectAction, m *routev3.RouteMatch, r *Request) erro
 	} else if a.GetSchemeRedirect() != "" {
 		scheme = a.GetSchemeRedirect()
 	}
+	name, port, err := net.SplitHostPort(host)
+	// A port that was the old scheme's default goes, too.
+	if err == nil && (a.GetPortRedirect() != 0 || scheme != r.Scheme && port == "80") {
+		host = name
+	}
 	if a.GetHostRedirect() != "" {
 		host = a.GetHostRedirect()
 	}
-	if port := a.GetPortRedirect(); port != 0 {
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		host = net.JoinHostPort(host, strconv.Itoa(int(port)))
+	if a.GetPortRedirect() != 0 {
+		host += fmt.Sprintf(":%d", a.GetPortRedirect())
 	}
-	path, err := r.Path, error(nil)
+	path := r.Path
+	err = nil
 	switch {
 	case a.GetPathRedirect() != "":
 		_, query, asked := strings.Cut(path, "?")
@@ -185,10 +187,7 @@ func redirect(a *routev3.RedirectAction, m *routev3.RouteMatch, r *Request) erro
 	return moved(status, scheme, host, path)
 }
 
-// moved is a redirect. The port that the scheme had by default goes with it.
+// moved is a redirect.
 func moved(status int, scheme, host, path string) *reply {
-	if scheme == "https" {
-		host = strings.TrimSuffix(host, ":80")
-	}
 	return &reply{status: status, header: http.Header{"Location": {scheme + "://" + host + path}}}
 }

@@ -87,9 +87,6 @@ func (p *Proxy) send(x *exchange, r *http.Request) (*http.Response, error) {
 	request := (&http.Request{
 		Method: x.method, URL: target, Host: x.authority, Header: x.header, Body: r.Body, ContentLength: r.ContentLength,
 	}).WithContext(r.Context())
-	if r.ContentLength == 0 {
-		request.Body = nil
-	}
 	res, err := transport.RoundTrip(request)
 	if err != nil {
 		return nil, reset(err)
@@ -305,8 +302,8 @@ func (p *Proxy) validation(common *tlsv3.CommonTlsContext) (*x509.CertPool, []st
 	return roots, names, nil
 }
 
-// verify is Envoy's validation of a chain: a CA that is trusted, and one name of each list; not the
-// name of the host, unless a list has it.
+// verify is Envoy's validation of a chain: a CA that is trusted, and the name of a host, also by a
+// wildcard, of each list; not the server name, unless a list has it.
 func verify(chain []*x509.Certificate, roots *x509.CertPool, lists [][]string) error {
 	intermediates := x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -316,15 +313,9 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, lists [][]string) e
 		return fmt.Errorf("CERTIFICATE_VERIFY_FAILED: %w", err)
 	}
 	for _, names := range lists {
-		if !slices.ContainsFunc(names, func(name string) bool { return isFor(chain[0], name) }) {
+		if !slices.ContainsFunc(names, func(name string) bool { return chain[0].VerifyHostname(name) == nil }) {
 			return fmt.Errorf("CERTIFICATE_VERIFY_FAILED: none of %q in the names of the certificate", names)
 		}
 	}
 	return nil
-}
-
-// isFor reports whether a certificate has a name: of a host, also by a wildcard, or a URI.
-func isFor(c *x509.Certificate, name string) bool {
-	return c.VerifyHostname(name) == nil ||
-		slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.String() == name })
 }

@@ -117,9 +117,6 @@ func decodeManager(a *anypb.Any, m *connectionManager) error {
 	if err != nil {
 		return err
 	}
-	if m.GetPathWithEscapedSlashesAction() != hcmv3.HttpConnectionManager_KEEP_UNCHANGED {
-		return fmt.Errorf("unknown action on escaped slashes %s", m.GetPathWithEscapedSlashesAction())
-	}
 	for _, f := range m.GetHttpFilters() {
 		if err := known(f, "name", "typed_config"); err != nil {
 			return err
