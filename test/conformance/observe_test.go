@@ -23,7 +23,6 @@ import (
 	istiohost "istio.io/istio/pkg/config/host"
 	"istio.io/istio/pkg/wellknown"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -158,12 +157,7 @@ func virtualServiceOf(r *routev3.Route) string {
 func observe(t *testing.T, p *played, objects []scenario.Object) *observed {
 	t.Helper()
 	out := &observed{clusters: map[string]*clusterv3.Cluster{}, raw: map[string]bool{}}
-	// Every mesh has a plain service on port 80, so that its sidecars have a listener there.
-	web := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: elsewhere},
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
-	}
-	istiod.Run(t, append(typed(objects), web), istiod.Options{RootNamespace: p.Policy.RootNamespace}, func(m *istiod.Mesh) {
+	istiod.Run(t, typed(withNeighbours(t, objects)), istiod.Options{RootNamespace: p.Policy.RootNamespace}, func(m *istiod.Mesh) {
 		for _, proxy := range p.proxies() {
 			clusters := m.Clusters(proxy)
 			for name, c := range clusters {
@@ -215,9 +209,6 @@ func rawClusters(t *testing.T, listeners []*listenerv3.Listener) []string {
 	}
 	return out
 }
-
-// elsewhere is a namespace that no scenario names.
-const elsewhere = "elsewhere"
 
 // proxies are the pods that may be there: those of every Gateway where its Services run them, or
 // where they may run if none does; and a sidecar in every other namespace, and elsewhere. A rule that

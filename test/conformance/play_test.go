@@ -44,6 +44,7 @@ func play(t *testing.T, s *scenario.Scenario) *played {
 	return p
 }
 
+// render returns the objects that the CLI prints for a scenario, none if it refuses.
 func render(t *testing.T, s *scenario.Scenario) []scenario.Object {
 	t.Helper()
 	args := []string{"render", "-o", "json", "-f", s.RequestFile}
@@ -55,6 +56,10 @@ func render(t *testing.T, s *scenario.Scenario) []scenario.Object {
 	}
 	var stdout, stderr bytes.Buffer
 	code := cli.Run(args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}, "test")
+	if code == cli.Found {
+		require.Empty(t, stdout.String())
+		return nil
+	}
 	require.Equal(t, cli.OK, code, stderr.String())
 	var list struct{ Items []json.RawMessage }
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &list))
@@ -91,4 +96,42 @@ func typed(objects []scenario.Object) []metav1.Object {
 		out[i] = o.Typed
 	}
 	return out
+}
+
+// neighbours are what the scenarios mention, and what every mesh has: a service on port 80, so that
+// sidecars listen there.
+const neighbours = `
+apiVersion: v1
+kind: Service
+metadata:
+  name: welcome
+spec:
+  selector:
+    app: welcome
+  ports:
+  - name: http
+    port: 8080
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: any
+  namespace: ` + elsewhere + `
+spec:
+  selector:
+    app: any
+  ports:
+  - name: http
+    port: 80
+`
+
+// elsewhere is a namespace that no scenario names.
+const elsewhere = "elsewhere"
+
+// withNeighbours adds what objects do not hold.
+func withNeighbours(t *testing.T, objects []scenario.Object) []scenario.Object {
+	t.Helper()
+	all, err := scenario.Parse([]byte(neighbours))
+	require.NoError(t, err)
+	return apply(all, objects)
 }

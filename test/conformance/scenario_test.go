@@ -20,12 +20,12 @@ var kept = map[string]struct {
 	faults []string
 	reason string
 }{
-	"headers-destination-brings-its-own":        {vendor(`X-Forwarded-Proto "http"`), "the user set it"},
-	"headers-forwarded-proto-kept":              {vendor(`X-Forwarded-Proto "http"`), "the user set it"},
-	"headers-host-mismatch":                     {vendor(`Host "www.vendor.com"`), "the user set it: HostHeaderMismatch"},
-	"headers-removed-stay-removed":              {vendor(`X-Forwarded-Proto ""`), "the user removes it"},
-	"headers-rewrite-authority-mismatch":        {vendor(`Host "other.vendor.com"`), "the user set it: HostHeaderMismatch"},
-	"headers-route-authority-beats-destination": {vendor(`Host "www.vendor.com"`), "the user set it: HostHeaderMismatch"},
+	"headers-destination-brings-its-own":        {ofVendor(`X-Forwarded-Proto "http"`), "the user set it"},
+	"headers-forwarded-proto-kept":              {ofVendor(`X-Forwarded-Proto "http"`), "the user set it"},
+	"headers-host-mismatch":                     {ofVendor(`Host "www.vendor.com"`), "the user set it: HostHeaderMismatch"},
+	"headers-removed-stay-removed":              {ofVendor(`X-Forwarded-Proto ""`), "the user removes it"},
+	"headers-rewrite-authority-mismatch":        {ofVendor(`Host "other.vendor.com"`), "the user set it: HostHeaderMismatch"},
+	"headers-route-authority-beats-destination": {ofVendor(`Host "www.vendor.com"`), "the user set it: HostHeaderMismatch"},
 	"ingress-seed-clients-guessed": {
 		[]string{"samplebucket1234.s3.ap-southeast-2.amazonaws.com:443: no cluster"},
 		"a gateway in the Gateway's namespace would not see the ServiceEntry, so it is guessed to be in the root namespace",
@@ -34,23 +34,23 @@ var kept = map[string]struct {
 	"mode-off":                    {nothingDone, "mode off"},
 	"mode-warn":                   {nothingDone, "mode warn"},
 	"policy-exempt-host":          {nothingDone, "exempt"},
-	"policy-headers-ignore":       {vendor(`Host ""`, `X-Forwarded-Proto ""`), "headers: Ignore"},
-	"policy-rules-ignore-missing": {vendor("plaintext"), "destinationRules: Ignore"},
-	"rule-istio-mutual":           {vendor(`SNI "outbound_.443_._.api.vendor.com"`), "the user chose ISTIO_MUTUAL: MutualToExternal"},
-	"rule-port-entry-without-tls": {vendor(`SNI "front.vendor.com"`), "the user chose it, one level above"},
-	"rule-subset-unknown":         {vendor("no cluster"), "the user's rule has no such subset"},
-	"serviceentry-after-route":    {vendor(`Host ""`, `X-Forwarded-Proto ""`), "the VirtualService was there before: HeadersMissing"},
+	"policy-headers-ignore":       {ofVendor(`Host ""`, `X-Forwarded-Proto ""`), "headers: Ignore"},
+	"policy-rules-ignore-missing": {ofVendor("plaintext"), "destinationRules: Ignore"},
+	"rule-istio-mutual":           {ofVendor(`SNI "outbound_.443_._.api.vendor.com"`), "the user chose ISTIO_MUTUAL: MutualToExternal"},
+	"rule-port-entry-without-tls": {ofVendor(`SNI "front.vendor.com"`), "the user chose it, one level above"},
+	"rule-subset-unknown":         {ofVendor("no cluster"), "the user's rule has no such subset"},
+	"serviceentry-after-route":    {ofVendor(`Host ""`, `X-Forwarded-Proto ""`), "the VirtualService was there before: HeadersMissing"},
 
-	"serviceentry-exported-nowhere":         {vendor("no cluster"), "the sidecars of other namespaces do not see the ServiceEntry"},
-	"serviceentry-exported-nowhere-gateway": {vendor("no cluster"), "NoExactServiceEntry"},
-	"serviceentry-not-exported-to-gateway":  {vendor("no cluster"), "NoExactServiceEntry"},
-	"serviceentry-two-namespaces":           {vendor("no cluster"), "the sidecars of other namespaces see neither ServiceEntry"},
+	"serviceentry-exported-nowhere":         {ofVendor("no cluster"), "the sidecars of other namespaces do not see the ServiceEntry"},
+	"serviceentry-exported-nowhere-gateway": {ofVendor("no cluster"), "NoExactServiceEntry"},
+	"serviceentry-not-exported-to-gateway":  {ofVendor("no cluster"), "NoExactServiceEntry"},
+	"serviceentry-two-namespaces":           {ofVendor("no cluster"), "the sidecars of other namespaces see neither ServiceEntry"},
 }
 
 // nothingDone is how requests leave that nobody looks after.
-var nothingDone = vendor(`Host ""`, `X-Forwarded-Proto ""`, "plaintext")
+var nothingDone = ofVendor(`Host ""`, `X-Forwarded-Proto ""`, "plaintext")
 
-func vendor(faults ...string) []string {
+func ofVendor(faults ...string) []string {
 	for i, f := range faults {
 		faults[i] = "api.vendor.com:443: " + f
 	}
