@@ -9,6 +9,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOTESTFLAGS ?=
 # What make bench runs.
 BENCH ?= .
+# How many random worlds make conformance judges, and the seed of the first.
+WORLDS ?= 100000
+SEED ?= 1000
 # How long make fuzz, and so make test, gives each fuzz target.
 FUZZTIME ?= 20s
 
@@ -60,6 +63,7 @@ test: ## Run all tests, against a real API server too
 	$(MAKE) --no-print-directory fuzz
 	cd test && go vet ./... && go test -count=1 -p 1 -timeout 30m $(GOTESTFLAGS) $$($(tested))
 	cd test && go test -count=1 -timeout 30m $(GOTESTFLAGS) ./e2e -oldest
+	cd test/conformance && go test -count=1 $(GOTESTFLAGS) ./...
 
 .PHONY: unit
 unit: ## Run the tests that need no API server
@@ -74,6 +78,10 @@ fuzz: ## Fuzz each target for FUZZTIME, 20s by default
 		echo "go test -fuzz $$target ./validate"; \
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 1s -parallel 2 ./validate || exit; \
 	done
+
+.PHONY: conformance
+conformance: ## Hold the decisions against istiod in WORLDS random worlds, 100000 by default, from SEED on
+	cd test/conformance && go test -count=1 -v -timeout 24h $(GOTESTFLAGS) -run Differential . -worlds '$(WORLDS)' -seed '$(SEED)'
 
 .PHONY: demo
 demo: ## Play the product on a real API server; KEEP=1 leaves it running

@@ -19,9 +19,7 @@ var (
 const maxWrong = 3
 
 // eachWorld judges as many random worlds as the flag asks for, or few, several at a time. Each has a
-// seed of its own; judge returns what is wrong in it. A long run of all:
-//
-//	go test . -run Differential -v -timeout 3h -worlds 100000 -seed 1000
+// seed of its own; judge returns what is wrong in it.
 func eachWorld(t *testing.T, few int, judge func(seed int64) (wrong string)) {
 	t.Helper()
 	n := int64(few)
@@ -35,7 +33,7 @@ func eachWorld(t *testing.T, few int, judge func(seed int64) (wrong string)) {
 			for i := next.Add(1) - 1; i < n && wrong.Load() < maxWrong; i = next.Add(1) - 1 {
 				if text := sheltered(judge, *seed+i); text != "" {
 					wrong.Add(1)
-					t.Errorf("this world alone: go test -run '^%s$' . -worlds 1 -seed %d\n%s", t.Name(), *seed+i, text)
+					t.Errorf("this world alone: make conformance WORLDS=1 SEED=%d\n%s", *seed+i, text)
 				}
 			}
 		})
