@@ -86,8 +86,9 @@ type RulePlan struct {
 //   - there is none: a rule is created. For a port whose clients may speak TLS
 //     themselves, and which only gateways of known namespaces reach, in each
 //     gateway's namespace and private to it; otherwise in the ServiceEntry's
-//     namespace for all who see the ServiceEntry. Where that would override a
-//     user's rule that only some clients see, in the root namespace.
+//     namespace for all who see the ServiceEntry. Where some client would then
+//     lose a user's rule, in the root namespace, and if it would there too,
+//     nowhere.
 func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	plan := RulePlan{Host: host}
 	var managed, users []*networkingv1.DestinationRule
@@ -238,6 +239,9 @@ func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
 // findHarm marks a rule that is created, and that some workloads would apply in
 // place of another than it carries along.
 func (d *drafts) findHarm(before, after *mesh.World) bool {
+	if !slices.ContainsFunc(d.list, func(dr *draft) bool { return dr.action == Create }) {
+		return false
+	}
 	for _, client := range before.ClientsOf(d.host) {
 		svc := before.Service(client, d.host)
 		if svc == nil {

@@ -1,0 +1,439 @@
+package conformance
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/decision"
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/internal/scenario"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
+	"github.com/egress-tls/egress-tls-webhook/test/conformance/istiod"
+)
+
+// TestDecisionDifferential stores what is decided about random objects, and asks istiod what that does to the
+// clusters of all proxies: plaintext HTTP that is routed to a TLS port is encrypted, or there is a finding; and
+// nothing else changed for anybody, unless a warning told so.
+func TestDecisionDifferential(t *testing.T) {
+	t.Parallel()
+	var total tally
+	forSeeds(t, 200, func(t *testing.T, seed int64) {
+		w := routeWorld(seed)
+		if decisionsDiffer(&total)(t, w) != "" {
+			report(t, w, seed, decisionsDiffer(&tally{}))
+		}
+	})
+	t.Log(total.String())
+	for _, what := range []string{met, changed, told} {
+		if total.of[what] == 0 {
+			t.Errorf("%s: none", what)
+		}
+	}
+}
+
+// What is counted.
+const (
+	stored   = "objects stored"
+	kept     = "objects refused"
+	met      = "clusters that a need asks for, encrypted"
+	changed  = "clusters changed by the product"
+	told     = "clusters changed for clients of TLS, with a warning"
+	beside   = "clusters changed for sidecars beside a gateway"
+	routed   = "clusters that HTTP is routed to, encrypted"
+	open     = "clusters that HTTP is routed to, in clear, with a finding"
+	divided  = "clusters in clear, or encrypted without need, of a port that ServiceEntries say different things of"
+	unseen   = "clusters changed, of a ServiceEntry that its own namespace imports without seeing it"
+	portless = "clusters that HTTP is routed to, in clear, by a route without a port"
+)
+
+// tally counts, so that a test can tell that it tested something.
+type tally struct {
+	sync.Mutex
+	of map[string]int
+}
+
+func (c *tally) add(what string, n int) {
+	c.Lock()
+	defer c.Unlock()
+	if c.of == nil {
+		c.of = map[string]int{}
+	}
+	c.of[what] += n
+}
+
+func (c *tally) String() string {
+	var lines []string
+	for _, what := range slices.Sorted(maps.Keys(c.of)) {
+		lines = append(lines, fmt.Sprintf("%s: %d", what, c.of[what]))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func decisionsDiffer(count *tally) differs {
+	return func(t testing.TB, w *world) string {
+		t.Helper()
+		before, after, findings, err := applied(t, w)
+		if err != nil {
+			return err.Error()
+		}
+		count.add(stored, len(before))
+		count.add(kept, len(w.objects)-len(before))
+		v := verdict{count: count, world: w, mesh: scenario.World(after, w.policy), findings: findings}
+		was := map[string]map[string]*clusterv3.Cluster{}
+		options := istiod.Options{RootNamespace: w.policy.RootNamespace}
+		istiod.Run(t, typed(before), options, func(i *istiod.Mesh) {
+			for _, p := range proxies() {
+				was[p.String()] = i.Clusters(p)
+			}
+		})
+		var difference string
+		istiod.Run(t, typed(after), options, func(i *istiod.Mesh) {
+			for _, p := range proxies() {
+				if difference = v.of(t, p, i, was[p.String()]); difference != "" {
+					return
+				}
+			}
+		})
+		return difference
+	}
+}
+
+// applied applies the objects of w one by one, and brings the rules in line after the last, as the reconciler does.
+// before are those that were not refused, as they were written; after is what is stored then.
+func applied(t testing.TB, w *world) (before, after []scenario.Object, findings []scenario.Finding, err error) {
+	t.Helper()
+	for _, o := range w.objects {
+		one := scenario.Object{Raw: written(t, o), Typed: o}
+		s := scenario.Scenario{Mesh: after, Request: []scenario.Object{one}, Policy: w.policy}
+		got, all, err := s.Compute()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if got.Refused {
+			continue
+		}
+		before, after = append(before, one), all
+		findings = append(findings, got.Findings...)
+	}
+	for _, host := range hosts {
+		plan, err := mutate.Rules(scenario.World(after, w.policy), host, w.policy)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if after, _, err = scenario.CarryOut(after, plan.Changes, w.policy); err != nil {
+			return nil, nil, nil, err
+		}
+		after = slices.DeleteFunc(after, func(o scenario.Object) bool {
+			return slices.ContainsFunc(plan.Stale, func(dr *networkingv1.DestinationRule) bool { return o.Typed == dr })
+		})
+	}
+	m := scenario.World(after, w.policy)
+	for _, o := range after {
+		if !o.Decided() {
+			continue
+		}
+		out, err := decision.Decide(m, w.policy, o.Typed, o.Raw)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		for _, f := range out.Findings {
+			findings = append(findings, scenario.Finding{Code: f.Code, Message: f.Message})
+		}
+	}
+	return before, after, findings, nil
+}
+
+func typed(objects []scenario.Object) []metav1.Object {
+	out := make([]metav1.Object, len(objects))
+	for i, o := range objects {
+		out[i] = o.Typed
+	}
+	return out
+}
+
+// verdict judges what istiod builds of what was stored.
+type verdict struct {
+	count    *tally
+	world    *world
+	mesh     *mesh.World
+	findings []scenario.Finding
+}
+
+func (v *verdict) of(t testing.TB, p istiod.Proxy, i *istiod.Mesh, was map[string]*clusterv3.Cluster) string {
+	t.Helper()
+	is := i.Clusters(p)
+	maps.DeleteFunc(is, func(name string, _ *clusterv3.Cluster) bool { return v.byChance(p, name) })
+	maps.DeleteFunc(was, func(name string, _ *clusterv3.Cluster) bool { return v.byChance(p, name) })
+	if d := v.needs(t, p, is); d != "" {
+		return d
+	}
+	if d := v.inClear(t, p, i, is); d != "" {
+		return d
+	}
+	return v.harm(t, p, was, is)
+}
+
+// byChance reports whether a gateway sees another service behind the host of a cluster than a sidecar beside it: where
+// both run, istiod shows to both what the first of them sees (doGetSidecarScope).
+func (v *verdict) byChance(p istiod.Proxy, name string) bool {
+	_, host, ok := split(name)
+	if !ok || !p.Gateway {
+		return false
+	}
+	own := v.mesh.Service(mesh.Client{Namespace: p.Namespace, Gateway: true}, host)
+	theirs := v.mesh.Service(mesh.Client{Namespace: p.Namespace}, host)
+	return own != nil && own.Namespace != theirs.Namespace
+}
+
+// needs compares what the product says of its needs with what p does.
+func (v *verdict) needs(t testing.TB, p istiod.Proxy, is map[string]*clusterv3.Cluster) string {
+	for _, host := range hosts {
+		judged := map[string]bool{}
+		for _, n := range v.needsOf(p, host) {
+			name := clusterName(n.Port.GetNumber(), n.Subset, host)
+			if judged[name] || v.byChance(p, name) || n.Rule != nil && !selects(n.Rule.Selector, p) {
+				continue
+			}
+			judged[name] = true
+			got := transportOf(t, is[name])
+			want := said(n.Rule, n.Client, host, n.Port.GetNumber(), n.Subset)
+			if got.absent && mayLackEndpoints(n.Service, n.Subset) || got.automatic && want == (transport{}) {
+				continue
+			}
+			if got != want {
+				return fmt.Sprintf("%s: %s is needed, %v for istiod, %v for mesh", p, name, got, want)
+			}
+			if n.Satisfied() && !got.encrypts && !got.absent {
+				return fmt.Sprintf("%s: %s is said to be encrypted, and is %v", p, name, got)
+			}
+			if got.encrypts {
+				v.count.add(met, 1)
+			}
+		}
+	}
+	return ""
+}
+
+// needsOf returns the needs that p stands for.
+func (v *verdict) needsOf(p istiod.Proxy, host string) []mesh.Need {
+	client := clientOf(v.mesh, p, host)
+	return slices.DeleteFunc(v.mesh.Needs(host, v.world.policy.Originate == policy.Always), func(n mesh.Need) bool {
+		return n.Client.Gateway != p.Gateway || n.Client.Namespace != p.Namespace && n.Client.Namespace != client.Namespace || !selects(n.Client.Labels, p)
+	})
+}
+
+// inClear looks for TLS ports that p routes plaintext HTTP to, whatever the product says of needs.
+func (v *verdict) inClear(t testing.TB, p istiod.Proxy, i *istiod.Mesh, is map[string]*clusterv3.Cluster) string {
+	if p.Gateway && !v.known(p.Namespace) {
+		return ""
+	}
+	for name := range routedTo(i, p) {
+		port, host, ok := split(name)
+		client := clientOf(v.mesh, p, host)
+		svc := v.mesh.Service(client, host)
+		if !ok || svc == nil || is[name] == nil {
+			continue
+		}
+		at := slices.IndexFunc(svc.Ports(), func(p mesh.Port) bool { return p.GetNumber() == port })
+		if at < 0 {
+			return fmt.Sprintf("%s: %s has a port that mesh does not know", p, name)
+		}
+		if wants, _ := svc.Ports()[at].Originates(); !wants {
+			continue
+		}
+		if transportOf(t, is[name]).encrypts {
+			v.count.add(routed, 1)
+			continue
+		}
+		switch {
+		case v.portless(host):
+			v.count.add(portless, 1)
+		case v.divided(host, port):
+			v.count.add(divided, 1)
+		case v.found(fmt.Sprintf(" %s:%d ", host, port), finding.TLSDisabled, finding.CredentialIgnored, finding.TLSMissing):
+			v.count.add(open, 1)
+		default:
+			return fmt.Sprintf("%s: routes plaintext HTTP to %s in clear, and there is no finding", p, name)
+		}
+	}
+	return ""
+}
+
+// known reports whether the product can know that gateways run in namespace, and needs not guess.
+func (v *verdict) known(namespace string) bool {
+	return slices.ContainsFunc(v.world.objects, func(o metav1.Object) bool {
+		_, ok := o.(*networkingv1.Gateway)
+		return ok && slices.Contains(v.mesh.GatewayNamespaces(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}), namespace)
+	})
+}
+
+// portless reports whether a route leads to host and names no port: of several Istio takes the listener's.
+func (v *verdict) portless(host string) bool {
+	for _, vs := range v.mesh.RoutesTo(host) {
+		for _, r := range vs.Spec.GetHttp() {
+			for _, d := range r.GetRoute() {
+				if d.GetDestination().GetPort() == nil && mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace) == host {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// divided reports whether ServiceEntries say different things of a port of host: what one client needs harms another.
+func (v *verdict) divided(host string, port uint32) bool {
+	type word struct{ routed, alone, speaksTLS bool }
+	words := map[word]bool{}
+	for _, se := range v.mesh.ServiceEntriesFor(host) {
+		for _, p := range se.Spec.GetPorts() {
+			if p.GetNumber() == port {
+				p := mesh.Port{ServicePort: p, Entry: se}
+				routed, alone := p.Originates()
+				words[word{routed, alone, p.SpeaksTLS()}] = true
+			}
+		}
+	}
+	return len(words) > 1
+}
+
+func (v *verdict) found(text string, codes ...finding.Code) bool {
+	return slices.ContainsFunc(v.findings, func(f scenario.Finding) bool {
+		return slices.Contains(codes, f.Code) && strings.Contains(f.Message, text)
+	})
+}
+
+// routedTo are the clusters that the HTTP routes of p lead to.
+func routedTo(i *istiod.Mesh, p istiod.Proxy) map[string]bool {
+	out := map[string]bool{}
+	for _, rc := range i.Routes(p) {
+		for _, vh := range rc.GetVirtualHosts() {
+			for _, r := range vh.GetRoutes() {
+				out[r.GetRoute().GetCluster()] = true
+				for _, c := range r.GetRoute().GetWeightedClusters().GetClusters() {
+					out[c.GetName()] = true
+				}
+			}
+		}
+	}
+	return out
+}
+
+// split returns the port and the host of a cluster.
+func split(name string) (port uint32, host string, ok bool) {
+	parts := strings.Split(name, "|")
+	if len(parts) != 4 || parts[0] != "outbound" {
+		return 0, "", false
+	}
+	n, err := strconv.ParseUint(parts[1], 10, 16)
+	return uint32(n), parts[3], err == nil
+}
+
+// harm looks for clusters of p that are different from what they would be without the product, and should not.
+func (v *verdict) harm(t testing.TB, p istiod.Proxy, was, is map[string]*clusterv3.Cluster) string {
+	for name := range was {
+		if is[name] == nil {
+			return fmt.Sprintf("%s: %s is gone", p, name)
+		}
+	}
+	for name, c := range is {
+		before, after := transportOf(t, was[name]), transportOf(t, c)
+		if before.absent {
+			return fmt.Sprintf("%s: %s is new", p, name)
+		}
+		if a, b := other(t, was[name]), other(t, c); !proto.Equal(a, b) {
+			return fmt.Sprintf("%s: %s is no more\n%v\nbut\n%v", p, name, a, b)
+		}
+		if before == after {
+			continue
+		}
+		port, host, _ := split(name)
+		svc := v.mesh.Service(clientOf(v.mesh, p, host), host)
+		if svc == nil && v.imports(p, host) {
+			v.count.add(unseen, 1)
+			continue
+		}
+		if before.encrypts || !after.encrypts || svc == nil {
+			return fmt.Sprintf("%s: %s was %v and is %v", p, name, before, after)
+		}
+		at := slices.IndexFunc(svc.Ports(), func(p mesh.Port) bool { return p.GetNumber() == port })
+		wants, _ := svc.Ports()[at].Originates()
+		meant := slices.ContainsFunc(v.needsOf(p, host), func(n mesh.Need) bool { return n.Port.GetNumber() == port })
+		switch {
+		case meant, wants && !svc.Ports()[at].SpeaksTLS():
+			v.count.add(changed, 1)
+		case v.found(fmt.Sprintf("port %d of %s has ", port, host), finding.DoubleTLS):
+			v.count.add(told, 1)
+		case !p.Gateway && v.privateIn(p.Namespace, host):
+			v.count.add(beside, 1)
+		case v.divided(host, port):
+			v.count.add(divided, 1)
+		default:
+			return fmt.Sprintf("%s: %s was %v and is %v: nobody meant that, and nobody was told", p, name, before, after)
+		}
+	}
+	return ""
+}
+
+// imports reports whether p is a sidecar in the namespace of a ServiceEntry for host that is not exported there. One that
+// a VirtualService routes to it sees all the same (collectImportedServices); mesh does not know that.
+func (v *verdict) imports(p istiod.Proxy, host string) bool {
+	return !p.Gateway && len(v.mesh.RoutesTo(host)) > 0 && slices.ContainsFunc(v.mesh.ServiceEntriesFor(host), func(se *networkingv1.ServiceEntry) bool {
+		return se.Namespace == p.Namespace
+	})
+}
+
+// privateIn reports whether there is a rule for host that is private to the namespace of a gateway that needs it. The
+// sidecars of that namespace see it too.
+func (v *verdict) privateIn(namespace, host string) bool {
+	return slices.ContainsFunc(v.mesh.RulesFor(host), func(dr *networkingv1.DestinationRule) bool {
+		to := dr.Spec.GetExportTo()
+		return dr.Namespace == namespace && len(to) == 1 && (to[0] == mesh.ExportPrivate || to[0] == namespace) &&
+			slices.ContainsFunc(v.mesh.Needs(host, false), func(n mesh.Need) bool { return n.Client.Gateway && n.Client.Namespace == namespace })
+	})
+}
+
+// other is what of a cluster has nothing to do with TLS: all but the transport sockets, the names to verify, and the
+// rule's name.
+func other(t testing.TB, c *clusterv3.Cluster) *clusterv3.Cluster {
+	t.Helper()
+	out := proto.CloneOf(c)
+	out.TransportSocket, out.TransportSocketMatches, out.Metadata = nil, nil, nil
+	const options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+	if o := out.GetTypedExtensionProtocolOptions()[options]; o != nil {
+		http := &httpv3.HttpProtocolOptions{}
+		if err := o.UnmarshalTo(http); err != nil {
+			t.Fatal(err)
+		}
+		http.UpstreamHttpProtocolOptions = nil
+		// HTTP/1.1 without settings is what a cluster has that says nothing.
+		if proto.Equal(http.GetExplicitHttpConfig().GetHttpProtocolOptions(), &corev3.Http1ProtocolOptions{}) {
+			http.UpstreamProtocolOptions = nil
+		}
+		delete(out.TypedExtensionProtocolOptions, options)
+		if !proto.Equal(http, &httpv3.HttpProtocolOptions{}) {
+			rest, err := anypb.New(http)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.TypedExtensionProtocolOptions[options] = rest
+		}
+	}
+	return out
+}
