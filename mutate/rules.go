@@ -204,13 +204,6 @@ func (d *drafts) add(n mesh.Need) {
 		// Private by name: with "." Istio would merge it into a rule with a
 		// workloadSelector, which counts as private by ".".
 		ns := n.Hidden.Namespace()
-		// It is more specific than a wildcard with a workloadSelector, which must not lose its workloads.
-		for _, m := range d.needs {
-			if m.Client.Namespace == ns && m.Rule != nil && m.Rule.Selector != nil && mesh.IsWildcard(m.Rule.Host) && !m.Lacks() {
-				dr := d.draftFor(Create, d.frame(ns, m.Rule.Members[0].Spec.GetExportTo(), m.Rule, nil))
-				dr.carries, dr.needs = m.Rule, append(dr.needs, m)
-			}
-		}
 		d.create(d.frame(ns, []string{ns}, nil, n.Service), n)
 	case n.Port.SpeaksTLS() && d.onlyKnownGateways(n.Port.GetNumber()):
 		d.create(d.frame(n.Client.Namespace, []string{mesh.ExportPrivate}, nil, n.Service), n)
@@ -233,11 +226,21 @@ func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
 	dr := d.draftFor(Create, rule)
 	dr.carries = n.Rule
 	d.inject(dr, n)
+	// Wildcard rules for other workloads of the namespace are less specific now: they become exact too.
+	for _, m := range d.needs {
+		if m.Rule == nil || m.Lacks() || !mesh.IsWildcard(m.Rule.Host) || m.Client.Namespace != rule.Namespace || m.Rule.Namespace() != rule.Namespace {
+			continue
+		}
+		other := d.frame(rule.Namespace, m.Rule.Members[0].Spec.GetExportTo(), m.Rule, nil)
+		if d.find(Create, other) < 0 {
+			d.list = append(d.list, &draft{action: Create, rule: other, carries: m.Rule, needs: []mesh.Need{m}})
+		}
+	}
 	return true
 }
 
-// findHarm marks a rule that is created, and that some workloads would apply in
-// place of another than it carries along.
+// findHarm marks a rule that is created, and that takes from some workloads another
+// than it carries along.
 func (d *drafts) findHarm(before, after *mesh.World) bool {
 	if !slices.ContainsFunc(d.list, func(dr *draft) bool { return dr.action == Create }) {
 		return false
@@ -252,14 +255,14 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 		had, _ := before.EffectiveRules(client, svc)
 		has, _ := after.EffectiveRules(client, svc)
 		for _, e := range slices.Concat(had, has) {
-			now := forWorkloads(has, e.Selector)
-			if now == nil {
-				continue
-			}
-			i := d.find(Create, now.Members[0])
-			if i >= 0 && !sameRule(d.list[i].carries, forWorkloads(had, e.Selector)) {
-				d.harmful[nameOf(now.Members[0])] = true
-				return true
+			was, now := forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)
+			for _, dr := range d.list {
+				// What is created is in force, or hides what was.
+				if dr.action == Create && (now != nil && sameName(dr.rule, now.Members[0]) && !sameRule(dr.carries, was) ||
+					now == nil && was != nil && dr.rule.Namespace == was.Namespace()) {
+					d.harmful[nameOf(dr.rule)] = true
+					return true
+				}
 			}
 		}
 	}

@@ -96,7 +96,7 @@ func (s *Service) Ports() []Port {
 
 // DestinationPort returns the port that a destination means: the one that it
 // names, or the only one. With several ports and none named Istio takes the
-// listener's port, which no object tells; ok is then false.
+// listener's port; ok is then false.
 func (s *Service) DestinationPort(d *networking.Destination) (port Port, ok bool) {
 	ports := s.Ports()
 	if d.GetPort() == nil {

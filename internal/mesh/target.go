@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -36,15 +37,42 @@ func (w *World) Targets(vs *networkingv1.VirtualService, route *networking.HTTPR
 		if svc == nil {
 			continue
 		}
-		port, ok := svc.DestinationPort(d)
-		if !ok {
-			continue
-		}
-		if routed, _ := port.Originates(); routed {
-			out = append(out, View{c, svc, port})
+		for _, port := range w.destinationPorts(vs, d, c, svc) {
+			if routed, _ := port.Originates(); routed {
+				out = append(out, View{c, svc, port})
+			}
 		}
 	}
 	return out
+}
+
+// destinationPorts returns the ports of svc that a destination of vs means for
+// client: the one that it names, or the only one, or else, for a gateway, those
+// that its Gateways listen at (GetDestinationCluster). What a sidecar listens at
+// no object tells.
+func (w *World) destinationPorts(vs *networkingv1.VirtualService, d *networking.Destination, client Client, svc *Service) []Port {
+	port, ok := svc.DestinationPort(d)
+	if ok {
+		return []Port{port}
+	}
+	if d.GetPort() != nil || !client.Gateway {
+		return nil
+	}
+	names := GatewayNames(vs)
+	for _, s := range w.RootRoutes(vs) {
+		names = append(names, GatewayNames(s.VirtualService)...)
+	}
+	var listeners []uint32
+	for _, name := range names {
+		gw := w.gateways[name]
+		if gw == nil || !maps.Equal(gw.Spec.GetSelector(), client.Labels) {
+			continue
+		}
+		for _, s := range gw.Spec.GetServers() {
+			listeners = append(listeners, s.GetPort().GetNumber())
+		}
+	}
+	return slices.DeleteFunc(svc.Ports(), func(p Port) bool { return !slices.Contains(listeners, p.GetNumber()) })
 }
 
 // MayBeTarget reports whether host is exact, not exempt, and listed by a

@@ -25,7 +25,7 @@ import (
 func TestEffectiveRuleDifferential(t *testing.T) {
 	t.Parallel()
 	var refused, objects, encrypted atomic.Int64
-	forSeeds(t, 300, func(t *testing.T, seed int64) {
+	forSeeds(t, 500, func(t *testing.T, seed int64) {
 		w := ruleWorld(seed)
 		refused.Add(int64(w.refused))
 		objects.Add(int64(len(w.objects)))
@@ -34,7 +34,7 @@ func TestEffectiveRuleDifferential(t *testing.T) {
 		}
 	})
 	t.Logf("%d objects, and %d refused by Istio's validation; %d clusters with TLS", objects.Load(), refused.Load(), encrypted.Load())
-	if encrypted.Load() == 0 {
+	if *worlds == 0 && encrypted.Load() == 0 {
 		t.Error("no cluster has TLS")
 	}
 }

@@ -140,7 +140,7 @@ func (d draw) created(years int) metav1.Time {
 }
 
 func (d draw) exportTo() []string {
-	return pick(d, nil, nil, nil, []string{"*"}, []string{"."}, []string{"."}, []string{"a"}, []string{"b", "istio-system"}, []string{".", elsewhere}, []string{"a", "b", "c"})
+	return pick(d, nil, nil, nil, []string{"*"}, []string{"."}, []string{"."}, []string{"a"}, []string{"b"}, []string{"istio-system"}, []string{"b", "istio-system"}, []string{".", elsewhere}, []string{"a", "b", "c"})
 }
 
 func (d draw) entries() {
@@ -203,12 +203,16 @@ func (d draw) entries() {
 }
 
 func (d draw) rules() {
+	// Where most rules meet.
+	host, namespace := pick(d, hosts[0], hosts[0], hosts[1], "*.vendor.com"), pick(d, namespaces...)
 	for range d.IntN(9) {
 		dr := &networkingv1.DestinationRule{}
 		dr.CreationTimestamp = d.created(4)
-		// The hosts one by one, so that several rules meet at one.
-		dr.Spec.Host = pick(d, hosts[0], hosts[0], hosts[0], hosts[1], hosts[2], hosts[3],
-			"legacy", "*.vendor.com", "*.vendor.com", "*.com", "*", "*-api.vendor.com", "*.svc.cluster.local", "other.com")
+		dr.Spec.Host = host
+		if d.percent(50) {
+			dr.Spec.Host = pick(d, hosts[0], hosts[0], hosts[1], hosts[2], hosts[3],
+				"legacy", "*.vendor.com", "*.com", "*", "*-api.vendor.com", "*.svc.cluster.local", "other.com")
+		}
 		dr.Spec.ExportTo = d.exportTo()
 		if d.percent(25) {
 			dr.Spec.WorkloadSelector = &typev1beta1.WorkloadSelector{MatchLabels: pick(d, map[string]string{"app": "x"}, map[string]string{"app": "x"}, map[string]string{"istio": "in"}, map[string]string{"app": "x", "v": "1"}, nil)}
@@ -224,7 +228,11 @@ func (d draw) rules() {
 				})
 			}
 		}
-		d.put(dr, pick(d, namespaces...))
+		if d.percent(40) {
+			d.put(dr, pick(d, namespaces...))
+		} else {
+			d.put(dr, namespace)
+		}
 	}
 }
 
@@ -286,7 +294,7 @@ func (d draw) gateways() {
 	in := map[string]string{"istio": "in"}
 	gw := &networkingv1.Gateway{}
 	gw.Spec.Selector = in
-	gw.Spec.Servers = []*networking.Server{{Port: &networking.Port{Number: 80, Name: "http", Protocol: "HTTP"}, Hosts: []string{"*"}}}
+	gw.Spec.Servers = []*networking.Server{{Port: &networking.Port{Number: pick(d, ports...), Name: "http", Protocol: "HTTP"}, Hosts: []string{"*"}}}
 	d.put(gw, pick(d, namespaces...))
 	for _, ns := range namespaces {
 		if d.percent(25) {

@@ -22,6 +22,7 @@ import (
 	"istio.io/istio/pkg/config"
 	meshconfig "istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/config/schema/gvk"
+	"istio.io/istio/pkg/kube/krt"
 	"istio.io/istio/pkg/log"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,8 +30,10 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 )
 
-// quiet stops istiod's log, which tells of every object.
+// quiet stops istiod's log, which tells of every object, and its debug handler, which keeps every
+// collection that there ever was.
 var quiet = sync.OnceFunc(func() {
+	krt.GlobalDebugHandler = nil
 	for _, s := range log.Scopes() {
 		s.SetOutputLevel(log.NoneLevel)
 	}
