@@ -86,8 +86,9 @@ type RulePlan struct {
 //   - there is none: a rule is created. For a port whose clients may speak TLS
 //     themselves, and which only gateways of known namespaces reach, in each
 //     gateway's namespace and private to it; otherwise in the ServiceEntry's
-//     namespace for all who see the ServiceEntry. Where that would override a
-//     user's rule that only some clients see, in the root namespace.
+//     namespace for all who see the ServiceEntry. Where some client would then
+//     lose a user's rule, in the root namespace, and if it would there too,
+//     nowhere.
 func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	plan := RulePlan{Host: host}
 	var managed, users []*networkingv1.DestinationRule
@@ -105,23 +106,30 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	always := pol.Originate == policy.Always
 	plan.Needs = bare.Needs(host, always)
 
-	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol}
-	lacks := false
+	var lacking []mesh.Need
 	for _, n := range plan.Needs {
 		if n.Lacks() {
-			lacks = true
-			d.add(n)
+			lacking = append(lacking, n)
 		}
 	}
-	var err error
-	if plan.Desired, err = d.changes(); err != nil {
-		return plan, fmt.Errorf("failed to plan the DestinationRules of %s: %w", host, err)
+	// Those that have a rule first: what they get hangs on it, the others may do elsewhere.
+	slices.SortStableFunc(lacking, func(a, b mesh.Need) int { return cmp.Compare(ruleless(a), ruleless(b)) })
+	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol, harmful: map[types.NamespacedName]bool{}}
+	after := bare
+	for again := true; again; {
+		d.list = nil
+		for _, n := range lacking {
+			d.add(n)
+		}
+		var err error
+		if plan.Desired, err = d.changes(); err != nil {
+			return plan, fmt.Errorf("failed to plan the DestinationRules of %s: %w", host, err)
+		}
+		after = bare.WithRules(host, withChanges(users, plan.Desired))
+		again = d.findHarm(bare, after)
 	}
 
-	after := slices.Clone(users)
 	for _, c := range plan.Desired {
-		after = slices.DeleteFunc(after, func(dr *networkingv1.DestinationRule) bool { return sameName(dr, c.Rule) })
-		after = append(after, c.Rule)
 		if c.Action == Inject || !slices.ContainsFunc(managed, func(dr *networkingv1.DestinationRule) bool {
 			return sameName(dr, c.Rule) && proto.Equal(&dr.Spec, &c.Rule.Spec)
 		}) {
@@ -134,14 +142,31 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 		}
 	}
 	// Trust the model of Istio, not the plan: judge the world that it leads to.
-	if lacks {
-		for _, n := range bare.WithRules(host, after).Needs(host, always) {
+	if len(lacking) > 0 {
+		for _, n := range after.Needs(host, always) {
 			if n.Lacks() {
 				plan.Unmet = append(plan.Unmet, n)
 			}
 		}
 	}
 	return plan, nil
+}
+
+func ruleless(n mesh.Need) int {
+	if n.Rule == nil {
+		return 1
+	}
+	return 0
+}
+
+// withChanges returns the user's rules as they are after changes, and those that are created.
+func withChanges(users []*networkingv1.DestinationRule, changes []RuleChange) []*networkingv1.DestinationRule {
+	out := slices.Clone(users)
+	for _, c := range changes {
+		out = slices.DeleteFunc(out, func(dr *networkingv1.DestinationRule) bool { return sameName(dr, c.Rule) })
+		out = append(out, c.Rule)
+	}
+	return out
 }
 
 // drafts collects what the needs of a host ask for, one draft a rule.
@@ -152,11 +177,14 @@ type drafts struct {
 	root  string
 	pol   *policy.Policy
 	list  []*draft
+	// harmful are rules that must not be created.
+	harmful map[types.NamespacedName]bool
 }
 
 type draft struct {
 	action     Action
 	rule       *networkingv1.DestinationRule // the user's, or the frame of a new one
+	carries    *mesh.Effective               // what a new one carries along
 	injections []Injection
 	needs      []mesh.Need
 }
@@ -177,7 +205,7 @@ func (d *drafts) add(n mesh.Need) {
 		// workloadSelector, which counts as private by ".".
 		ns := n.Hidden.Namespace()
 		d.create(d.frame(ns, []string{ns}, nil, n.Service), n)
-	case n.Port.SpeaksTLS() && d.onlyKnownGateways(n.Port.GetNumber()):
+	case n.Port.SpeaksTLS() && d.onlyRouted(n.Port.GetNumber()):
 		d.create(d.frame(n.Client.Namespace, []string{mesh.ExportPrivate}, nil, n.Service), n)
 	default:
 		entry := n.Service.Entries[0]
@@ -193,11 +221,71 @@ func (d *drafts) add(n mesh.Need) {
 
 // create drafts a rule, unless it would do harm: the need then stays unmet.
 func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
-	if d.overrides(rule) {
+	if d.harmful[nameOf(rule)] || d.overrides(rule) {
 		return false
 	}
-	d.inject(d.draftFor(Create, rule), n)
+	if i := d.find(Create, rule); i >= 0 && !sameRule(d.list[i].carries, n.Rule) {
+		return false
+	}
+	dr := d.draftFor(Create, rule)
+	dr.carries = n.Rule
+	d.inject(dr, n)
+	// Wildcard rules for other workloads of the namespace are less specific now: they become exact too.
+	for _, m := range d.needs {
+		if m.Rule == nil || m.Lacks() || !mesh.IsWildcard(m.Rule.Host) || m.Client.Namespace != rule.Namespace || m.Rule.Namespace() != rule.Namespace {
+			continue
+		}
+		other := d.frame(rule.Namespace, m.Rule.Members[0].Spec.GetExportTo(), m.Rule, nil)
+		if d.find(Create, other) < 0 {
+			d.list = append(d.list, &draft{action: Create, rule: other, carries: m.Rule, needs: []mesh.Need{m}})
+		}
+	}
 	return true
+}
+
+// findHarm marks a rule that is created, and that takes from some workloads another
+// than it carries along.
+func (d *drafts) findHarm(before, after *mesh.World) bool {
+	if !slices.ContainsFunc(d.list, func(dr *draft) bool { return dr.action == Create }) {
+		return false
+	}
+	for _, client := range before.ClientsOf(d.host) {
+		svc := before.Service(client, d.host)
+		if svc == nil {
+			continue
+		}
+		// Of a gateway's pods no labels are known: any workloadSelector may fit them.
+		client.Gateway = false
+		had, _ := before.EffectiveRules(client, svc)
+		has, _ := after.EffectiveRules(client, svc)
+		for _, e := range slices.Concat(had, has) {
+			was, now := forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)
+			for _, dr := range d.list {
+				// What is created is in force, or hides what was.
+				if dr.action == Create && (now != nil && sameName(dr.rule, now.Members[0]) && !sameRule(dr.carries, was) ||
+					now == nil && was != nil && dr.rule.Namespace == was.Namespace()) {
+					d.harmful[nameOf(dr.rule)] = true
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// forWorkloads returns the rule for the workloads of selector, or the one for all
+// others, or nil.
+func forWorkloads(rules []*mesh.Effective, selector map[string]string) *mesh.Effective {
+	for _, e := range rules {
+		if e.Selector == nil || selector != nil && maps.Equal(e.Selector, selector) {
+			return e
+		}
+	}
+	return nil
+}
+
+func sameRule(a, b *mesh.Effective) bool {
+	return (a == nil) == (b == nil) && (a == nil || slices.Equal(a.Members, b.Members))
 }
 
 // overrides reports whether some client would see both rule and a user's rule for
@@ -242,30 +330,30 @@ func named(exportTo []string, namespace string) []string {
 	return out
 }
 
+// find returns the index of the draft of rule, or -1.
+func (d *drafts) find(action Action, rule *networkingv1.DestinationRule) int {
+	return slices.IndexFunc(d.list, func(dr *draft) bool { return dr.action == action && sameName(dr.rule, rule) })
+}
+
 // draftFor returns the draft of rule. Where several needs ask for one rule, for
 // there is one of a name in a namespace, it serves all of them: it is exported to
-// all their clients, and the policy that one of them carries along stays.
+// all their clients.
 func (d *drafts) draftFor(action Action, rule *networkingv1.DestinationRule) *draft {
-	for _, dr := range d.list {
-		if dr.action != action || !sameName(dr.rule, rule) {
-			continue
-		}
-		if action == Create {
-			spec := &dr.rule.Spec
-			spec.ExportTo = widened(spec.GetExportTo(), rule.Spec.GetExportTo())
-			if spec.TrafficPolicy == nil && len(spec.Subsets) == 0 {
-				spec.TrafficPolicy, spec.Subsets = rule.Spec.GetTrafficPolicy(), rule.Spec.GetSubsets()
-			}
-			for _, o := range rule.OwnerReferences {
-				if !slices.ContainsFunc(dr.rule.OwnerReferences, func(p metav1.OwnerReference) bool { return p.UID == o.UID }) {
-					dr.rule.OwnerReferences = append(dr.rule.OwnerReferences, o)
-				}
-			}
-		}
-		return dr
+	i := d.find(action, rule)
+	if i < 0 {
+		d.list = append(d.list, &draft{action: action, rule: rule})
+		return d.list[len(d.list)-1]
 	}
-	d.list = append(d.list, &draft{action: action, rule: rule})
-	return d.list[len(d.list)-1]
+	dr := d.list[i]
+	if action == Create {
+		dr.rule.Spec.ExportTo = widened(dr.rule.Spec.GetExportTo(), rule.Spec.GetExportTo())
+		for _, o := range rule.OwnerReferences {
+			if !slices.ContainsFunc(dr.rule.OwnerReferences, func(p metav1.OwnerReference) bool { return p.UID == o.UID }) {
+				dr.rule.OwnerReferences = append(dr.rule.OwnerReferences, o)
+			}
+		}
+	}
+	return dr
 }
 
 // widened joins two exportTo; an empty one is public.
@@ -335,11 +423,12 @@ func (dr *draft) listNames() {
 	}
 }
 
-// onlyKnownGateways reports whether every client that needs TLS on the port is a
-// gateway of a known namespace.
-func (d *drafts) onlyKnownGateways(port uint32) bool {
+// onlyRouted reports whether the clients that need TLS on the port can call it by
+// their routes alone: gateways of known namespaces, and sidecars that do not see the
+// service otherwise.
+func (d *drafts) onlyRouted(port uint32) bool {
 	return !slices.ContainsFunc(d.needs, func(n mesh.Need) bool {
-		return n.Port.GetNumber() == port && (!n.Client.Gateway || !n.Client.Known)
+		return n.Port.GetNumber() == port && !n.Service.Unexported && (!n.Client.Gateway || !n.Client.Known)
 	})
 }
 
@@ -397,14 +486,14 @@ func (d *drafts) changes() ([]RuleChange, error) {
 			return nil, err
 		}
 		ports := map[uint32]struct{}{}
-		for _, in := range dr.injections {
-			ports[in.Port] = struct{}{}
+		for _, n := range dr.needs {
+			ports[n.Port.GetNumber()] = struct{}{}
 		}
 		c := RuleChange{
 			Action: dr.action, Host: d.host, Ports: slices.Sorted(maps.Keys(ports)),
 			Rule: rule, Needs: dr.needs,
 		}
-		c.Shared = !isPrivate(rule) || slices.ContainsFunc(c.Ports, func(p uint32) bool { return !d.onlyKnownGateways(p) })
+		c.Shared = !isPrivate(rule) || slices.ContainsFunc(c.Ports, func(p uint32) bool { return !d.onlyRouted(p) })
 		if dr.action == Inject {
 			c.Injections = dr.injections
 		} else {
@@ -435,7 +524,8 @@ func MarshalRule(dr *networkingv1.DestinationRule) (map[string]any, error) {
 	return tree, nil
 }
 
-func sameName(a, b metav1.Object) bool {
-	return types.NamespacedName{Namespace: a.GetNamespace(), Name: a.GetName()} ==
-		types.NamespacedName{Namespace: b.GetNamespace(), Name: b.GetName()}
+func sameName(a, b metav1.Object) bool { return nameOf(a) == nameOf(b) }
+
+func nameOf(o metav1.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
 }

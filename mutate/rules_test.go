@@ -136,12 +136,18 @@ func TestRulesPlan(t *testing.T) {
 			changes: []string{"inject TLS to api.vendor.com on port 443 in DestinationRule egress/b exportTo []"},
 		},
 		{
-			name: "a wildcard rule of the same namespace for some clients, none for others: one exact rule for all carries its policy",
+			name: "a wildcard rule of the same namespace for some clients, none for others: an exact rule carries its policy, and the others get theirs in the root namespace",
 			objects: []string{
 				entryHTTP, "DestinationRule egress/wild {host: '*.vendor.com', exportTo: [.], trafficPolicy: {loadBalancer: {simple: RANDOM}, portLevelSettings: [{port: {number: 443}, connectionPool: {tcp: {maxConnections: 3}}}]}}",
 			},
-			desired: []string{"create DestinationRule " + name("egress") + " with TLS to api.vendor.com on port 443 exportTo []"},
-			changes: []string{"create DestinationRule " + name("egress") + " with TLS to api.vendor.com on port 443 exportTo []"},
+			desired: []string{
+				"create DestinationRule " + name("egress") + " with TLS to api.vendor.com on port 443 exportTo [.]",
+				"create DestinationRule " + name("istio-system") + " with TLS to api.vendor.com on port 443 exportTo []",
+			},
+			changes: []string{
+				"create DestinationRule " + name("egress") + " with TLS to api.vendor.com on port 443 exportTo [.]",
+				"create DestinationRule " + name("istio-system") + " with TLS to api.vendor.com on port 443 exportTo []",
+			},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -161,7 +167,7 @@ func TestRulesPlan(t *testing.T) {
 // The carried policy of the last case above, in full.
 func TestRulesCarryThePolicyOfAWildcard(t *testing.T) {
 	got := plan(t, entryHTTP, "DestinationRule egress/wild {host: '*.vendor.com', exportTo: [.], trafficPolicy: {loadBalancer: {simple: RANDOM}, portLevelSettings: [{port: {number: 443}, connectionPool: {tcp: {maxConnections: 3}}}]}}")
-	require.Len(t, got.Changes, 1)
+	require.Len(t, got.Changes, 2)
 	tree, err := mutate.MarshalRule(got.Changes[0].Rule)
 	require.NoError(t, err)
 	assert.Equal(t, map[string]any{
@@ -171,7 +177,7 @@ func TestRulesCarryThePolicyOfAWildcard(t *testing.T) {
 			"name": managed, "namespace": "egress", "labels": map[string]any{"app.kubernetes.io/managed-by": "egress-tls-webhook"},
 		},
 		"spec": map[string]any{
-			"host": host,
+			"host": host, "exportTo": []any{"."},
 			"trafficPolicy": map[string]any{
 				"loadBalancer": map[string]any{"simple": "RANDOM"},
 				"portLevelSettings": []any{map[string]any{

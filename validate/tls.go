@@ -78,7 +78,7 @@ func tlsFinding(code finding.Code, host string, n mesh.Need, src *mesh.Source) f
 		f.Remedy = fmt.Sprintf("Set mode: SIMPLE and sni: %s there, or remove that tls and it is added.", host)
 	case finding.CredentialIgnored:
 		f.Message = fmt.Sprintf("%s sets credentialName %q without a workloadSelector; sidecars ignore such tls, so %s leave the mesh in clear.",
-			f.Object, n.TLS.Settings.GetCredentialName(), who)
+			f.Object, n.TLS.Word().GetCredentialName(), who)
 		f.Remedy = "Add a workloadSelector to the rule, or use caCertificates in place of credentialName."
 	case finding.MutualToExternal:
 		f.Severity = finding.Warning

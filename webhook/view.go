@@ -349,7 +349,28 @@ func (c *collector) scope(ctx context.Context, vs *networkingv1.VirtualService) 
 			}
 		}
 	}
+	if err := c.called(ctx, vs); err != nil {
+		return err
+	}
 	return c.gateways(ctx, vs, c.get)
+}
+
+// called gathers the ServiceEntries of the hosts of vs where these decide what a
+// destination without a port means.
+func (c *collector) called(ctx context.Context, vs *networkingv1.VirtualService) error {
+	if !mesh.NamesNoPort(vs) && len(mesh.DelegatesOf(vs)) == 0 {
+		return nil
+	}
+	for _, host := range mesh.VirtualServiceHosts(vs) {
+		entries, err := c.serviceEntries(ctx, indexHost, host)
+		if err != nil {
+			return err
+		}
+		for _, se := range entries {
+			c.add(se)
+		}
+	}
+	return nil
 }
 
 // gateways gathers the Gateways of vs and the Services that tell where their pods

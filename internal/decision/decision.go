@@ -365,7 +365,7 @@ func doubleTLS(w *mesh.World, plan mutate.RulePlan, concerns func(mesh.Need) (me
 	var out []finding.Finding
 	for _, c := range plan.Desired {
 		for _, n := range narrow(c.Needs, concerns) {
-			if !n.Port.SpeaksTLS() || n.Service.Unexported { // A sidecar has no listener for what it only routes to.
+			if !n.Port.SpeaksTLS() {
 				continue
 			}
 			others := passthroughs(w, c, n.Port.GetNumber())

@@ -266,6 +266,24 @@ func (w *World) sidecars(vs *networkingv1.VirtualService, sources []string, host
 	return out
 }
 
+// ClientsOf returns the sidecars and the gateways that may see host, whether
+// anything routes to it or not: those of the namespaces that have something of
+// their own for it, and of all others as OtherNamespaces.
+func (w *World) ClientsOf(host string) []Client {
+	if len(w.entries[host]) == 0 {
+		return nil
+	}
+	// Nobody's exportTo limits who may call a service directly.
+	everybody := &networkingv1.VirtualService{}
+	everybody.Namespace = w.entries[host][0].Namespace
+	out := w.sidecars(everybody, nil, host)
+	for _, c := range out {
+		c.Gateway = true
+		out = append(out, c)
+	}
+	return out
+}
+
 func containsAll(labels, want map[string]string) bool {
 	for k, v := range want {
 		if got, ok := labels[k]; !ok || got != v {

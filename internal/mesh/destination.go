@@ -37,8 +37,7 @@ func (w *World) RoutedService(client Client, host string) *Service {
 // destinationPorts returns the ports of svc that a destination of vs means to
 // client: the one that it names. Where it names none (GetDestinationCluster), to a
 // gateway the only one, or of several those that a server of the Gateway has; to a
-// sidecar the one that the application called, which is 80, or a port of protocol
-// HTTP of the destination's host if vs is for that host.
+// sidecar the one that the application called.
 func (w *World) destinationPorts(vs *networkingv1.VirtualService, client Client, svc *Service, d *networking.Destination) []Port {
 	ports := svc.Ports()
 	var means func(Port) bool
@@ -51,8 +50,8 @@ func (w *World) destinationPorts(vs *networkingv1.VirtualService, client Client,
 		listeners := w.serverPorts(vs, client)
 		means = func(p Port) bool { return slices.Contains(listeners, p.GetNumber()) }
 	default:
-		called := w.isFor(vs, svc.Host)
-		means = func(p Port) bool { return p.GetNumber() == defaultHTTPPort || called && p.takesHTTP() }
+		called := w.calledPorts(vs, client)
+		means = func(p Port) bool { return slices.Contains(called, p.GetNumber()) }
 	}
 	return slices.DeleteFunc(ports, func(p Port) bool { return !means(p) })
 }
@@ -89,10 +88,33 @@ func (w *World) serverPorts(vs *networkingv1.VirtualService, client Client) []ui
 	return out
 }
 
-// isFor reports whether host is among spec.hosts.
-func (w *World) isFor(vs *networkingv1.VirtualService, host string) bool {
-	return slices.ContainsFunc(w.executed(vs), func(vs *networkingv1.VirtualService) bool {
-		return slices.ContainsFunc(VirtualServiceHosts(vs), func(h string) bool { return HostWithin(host, h) })
+// calledPorts returns the ports at which sidecars take requests for the hosts of vs:
+// 80, and the HTTP ports of their services.
+func (w *World) calledPorts(vs *networkingv1.VirtualService, client Client) []uint32 {
+	out := []uint32{defaultHTTPPort}
+	for _, vs := range w.executed(vs) {
+		for _, pattern := range VirtualServiceHosts(vs) {
+			for _, host := range w.Hosts(pattern) {
+				svc := w.RoutedService(client, host)
+				if svc == nil {
+					continue
+				}
+				for _, p := range svc.Ports() {
+					if p.takesHTTP() {
+						out = append(out, p.GetNumber())
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// NamesNoPort reports whether an HTTP destination of vs names no port: what it means
+// is decided by the services of the hosts of vs.
+func NamesNoPort(vs *networkingv1.VirtualService) bool {
+	return slices.ContainsFunc(vs.Spec.GetHttp(), func(r *networking.HTTPRoute) bool {
+		return slices.ContainsFunc(r.GetRoute(), func(d *networking.HTTPRouteDestination) bool { return d.GetDestination().GetPort() == nil })
 	})
 }
 

@@ -28,11 +28,13 @@ func TestDestinationPorts(t *testing.T) {
 		{"a gateway that nobody knows", "x", "unknown", several, "", "[]"},
 		{"a sidecar never calls an HTTPS port with HTTP", "api.vendor.com", "mesh", one, "", "[]"},
 		{"a sidecar calls the HTTP ports of the host", "'*.vendor.com'", "mesh", "{number: 443, name: a, protocol: HTTP}, {number: 8443, name: b, protocol: HTTP2, targetPort: 443}, {number: 8444, name: c, protocol: HTTP}", "", "[443 8443]"},
+		{"what it calls is a host of the VirtualService", "shop.vendor.com", "mesh", several, "", "[8443]"},
 		{"of another host it calls port 80 alone", "x", "mesh", "{number: 443, name: a, protocol: HTTP}, {number: 80, name: b, protocol: HTTP, targetPort: 443}", "", "[80]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, objects := world(t, fmt.Sprintf("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: vs, namespace: shop}, spec: {hosts: [%s], gateways: [%s], http: [{route: [{destination: {host: api.vendor.com, %s}}]}]}}\n---\n", c.hosts, c.gateways, c.destination)+
-				gateway+"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: e, namespace: shop}, spec: {hosts: [api.vendor.com], ports: ["+c.ports+"]}}")
+				gateway+"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: e, namespace: shop}, spec: {hosts: [api.vendor.com], ports: ["+c.ports+"]}}\n---\n"+
+				"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: f, namespace: shop}, spec: {hosts: [shop.vendor.com], ports: [{number: 8443, name: a}, {number: 443, name: b, protocol: TLS}]}}")
 			vs := objects[0].Typed.(*networkingv1.VirtualService)
 			got := []uint32{}
 			seen := map[uint32]bool{}

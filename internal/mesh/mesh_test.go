@@ -111,7 +111,7 @@ func TestRuleName(t *testing.T) {
 			assert.Equal(t, name, mesh.RuleName(host, selector))
 		}
 	}
-	assert.Equal(t, mesh.RuleName("a.b", nil), mesh.RuleName("a.b", map[string]string{}))
+	assert.NotEqual(t, mesh.RuleName("a.b", nil), mesh.RuleName("a.b", map[string]string{}), "an empty selector is one of a namespace")
 	rapid.Check(t, func(t *rapid.T) {
 		name := mesh.RuleName(rapid.String().Draw(t, "host"), nil)
 		assert.Empty(t, validation.IsDNS1123Subdomain(name))

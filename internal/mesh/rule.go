@@ -166,7 +166,7 @@ func ruleExportTo(dr *networkingv1.DestinationRule) map[string]struct{} {
 // is none yet. Otherwise it stands beside them.
 func mergeRule(list []*Effective, host string, dr *networkingv1.DestinationRule, exportTo map[string]struct{}) []*Effective {
 	separate := true
-	selector, selected := dr.Spec.GetWorkloadSelector().GetMatchLabels(), dr.Spec.GetWorkloadSelector() != nil
+	selector := ruleSelector(dr)
 	for _, e := range list {
 		if maps.Equal(exportTo, e.exportTo) {
 			separate = false
@@ -176,12 +176,12 @@ func mergeRule(list []*Effective, host string, dr *networkingv1.DestinationRule,
 				continue
 			}
 		}
-		bothSelect := selected && e.Selector != nil
+		bothSelect := selector != nil && e.Selector != nil
 		if bothSelect && !maps.Equal(selector, e.Selector) {
 			separate = true
 			continue
 		}
-		if bothSelect || (!selected && e.Selector == nil) {
+		if bothSelect || (selector == nil && e.Selector == nil) {
 			separate = false
 		}
 		e.join(dr)
@@ -189,15 +189,22 @@ func mergeRule(list []*Effective, host string, dr *networkingv1.DestinationRule,
 	if !separate {
 		return list
 	}
-	e := &Effective{Host: host, exportTo: exportTo}
-	if selected {
-		e.Selector = maps.Clone(selector)
-		if e.Selector == nil {
-			e.Selector = map[string]string{}
-		}
-	}
+	e := &Effective{Host: host, exportTo: exportTo, Selector: selector}
 	e.join(dr)
 	return append(list, e)
+}
+
+// ruleSelector returns the labels of the workloads that dr is for, nil if it is for
+// all. An empty workloadSelector selects all workloads of its namespace.
+func ruleSelector(dr *networkingv1.DestinationRule) map[string]string {
+	if dr.Spec.GetWorkloadSelector() == nil {
+		return nil
+	}
+	out := maps.Clone(dr.Spec.GetWorkloadSelector().GetMatchLabels())
+	if out == nil {
+		out = map[string]string{}
+	}
+	return out
 }
 
 func (e *Effective) join(dr *networkingv1.DestinationRule) {

@@ -146,13 +146,10 @@ func (w *World) Needs(host string, always bool) []Need {
 // standing returns the views of the sidecars for the ports of host that want a
 // rule before any route.
 func (w *World) standing(host string, always bool) []View {
-	// Nobody's exportTo limits who may call a service directly.
-	everybody := &networkingv1.VirtualService{}
-	everybody.Namespace = w.entries[host][0].Namespace
 	var out []View
-	for _, c := range w.sidecars(everybody, nil, host) {
+	for _, c := range w.ClientsOf(host) {
 		svc := w.Service(c, host)
-		if svc == nil {
+		if svc == nil || c.Gateway {
 			continue
 		}
 		for _, p := range svc.Ports() {
@@ -166,7 +163,9 @@ func (w *World) standing(host string, always bool) []View {
 
 // Lacks reports whether the need is not met and the user said nothing about it, so
 // that TLS can be added: neither DISABLE nor tls that has no effect.
-func (n Need) Lacks() bool { return !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil }
+func (n Need) Lacks() bool {
+	return !n.Satisfied() && !n.TLS.Disabled() && n.TLS.Settings == nil && (n.Rule == nil || !n.Rule.CredentialIgnored(n.Client, n.TLS))
+}
 
 // Satisfied reports whether the need is met: the connection is encrypted, or no
 // connection is made since the route's subset does not exist.

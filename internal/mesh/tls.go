@@ -50,20 +50,22 @@ func (t TLS) Encrypts() bool { return t.Mode() != networking.ClientTLSSettings_D
 // entry without tls. A tls without a mode is DISABLE too, since that is the
 // enumeration's zero: Istio does not distinguish.
 func (t TLS) Disabled() bool {
-	s := t.Settings
-	if s == nil {
-		s = t.Upper
-	}
+	s := t.Word()
 	return s != nil && s.GetMode() == networking.ClientTLSSettings_DISABLE
 }
 
+// Word returns what the user said about TLS, also on the level above an entry
+// without tls; nil: nothing.
+func (t TLS) Word() *networking.ClientTLSSettings { return cmp.Or(t.Settings, t.Upper) }
+
 // CredentialIgnored reports whether a sidecar drops the settings and sends
-// plaintext: SIMPLE or MUTUAL with a credentialName, in a rule without a
-// workloadSelector (buildUpstreamClusterTLSContext; istio #31738).
+// plaintext, or would those above an entry without tls: SIMPLE or MUTUAL with a
+// credentialName, in a rule without a workloadSelector
+// (buildUpstreamClusterTLSContext; istio #31738).
 func (e *Effective) CredentialIgnored(client Client, t TLS) bool {
-	name := t.Settings.GetCredentialName()
-	return !client.Gateway && e.Selector == nil && name != "" && !strings.HasPrefix(name, "configmap://") &&
-		(t.Mode() == networking.ClientTLSSettings_SIMPLE || t.Mode() == networking.ClientTLSSettings_MUTUAL)
+	s := t.Word()
+	return !client.Gateway && e.Selector == nil && s.GetCredentialName() != "" && !strings.HasPrefix(s.GetCredentialName(), "configmap://") &&
+		(s.GetMode() == networking.ClientTLSSettings_SIMPLE || s.GetMode() == networking.ClientTLSSettings_MUTUAL)
 }
 
 // TLS returns what the rule says about TLS on port for the named subset ("":

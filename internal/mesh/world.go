@@ -33,16 +33,15 @@ const (
 // that we give to a rule for its host. The label alone, on a rule with another
 // name, does not put a user's rule out of sight.
 func IsManaged(dr *networkingv1.DestinationRule) bool {
-	return dr.Labels[ManagedByLabel] == ManagedBy &&
-		dr.Name == RuleName(dr.Spec.GetHost(), dr.Spec.GetWorkloadSelector().GetMatchLabels())
+	return dr.Labels[ManagedByLabel] == ManagedBy && dr.Name == RuleName(dr.Spec.GetHost(), ruleSelector(dr))
 }
 
 // RuleName returns the name of the managed rule for host, and for the workloads
-// that selector selects, if any: stable, a valid object name for every host, and
-// different for different ones.
+// that selector selects, unless it is nil: stable, a valid object name for every
+// host, and different for different ones.
 func RuleName(host string, selector map[string]string) string {
 	id := host
-	if len(selector) > 0 {
+	if selector != nil {
 		id += " " + labelText(selector)
 	}
 	sum := sha256.Sum256([]byte(id))

@@ -74,7 +74,7 @@ func (s *Scenario) Compute() (Want, []Object, error) {
 		}
 		got.Stored = append(got.Stored, request[i].Raw)
 	}
-	objects, rules, err := carryOut(objects, changes, s.Policy)
+	objects, rules, err := CarryOut(objects, changes, s.Policy)
 	if err != nil {
 		return got, nil, err
 	}
@@ -124,9 +124,9 @@ func World(objects []Object, pol *policy.Policy) *mesh.World {
 	return decision.World(in, pol)
 }
 
-// carryOut writes the rule changes of all objects, each once, and returns all
+// CarryOut writes the rule changes of all objects, each once, and returns all
 // objects and the rules as they are then.
-func carryOut(objects []Object, changes []mutate.RuleChange, pol *policy.Policy) ([]Object, []map[string]any, error) {
+func CarryOut(objects []Object, changes []mutate.RuleChange, pol *policy.Policy) ([]Object, []map[string]any, error) {
 	var rules []map[string]any
 	done := map[string]bool{}
 	for _, c := range changes {

@@ -211,13 +211,14 @@ func rawClusters(t *testing.T, listeners []*listenerv3.Listener) []string {
 }
 
 // proxies are the pods that may be there: those of every Gateway where its Services run them, or
-// where they may run if none does; and a sidecar in every other namespace, and elsewhere. A rule that
+// where they may run if none does; and a sidecar in every other namespace, and elsewhere, and those
+// that DestinationRules select. A rule that
 // is private to the namespace of gateway pods is in force for sidecars there too, so there are none.
 func (p *played) proxies() []istiod.Proxy {
 	objects := slices.Concat(p.without, p.with)
 	namespaces := map[string]bool{elsewhere: true, p.Policy.RootNamespace: true}
 	without := map[string]bool{"": true}
-	var gateways []istiod.Proxy
+	var gateways, selected []istiod.Proxy
 	for _, o := range objects {
 		namespaces[o.Typed.GetNamespace()] = true
 		if vs, ok := o.Typed.(*networkingv1.VirtualService); ok {
@@ -226,6 +227,9 @@ func (p *played) proxies() []istiod.Proxy {
 					namespaces[m.GetSourceNamespace()] = true
 				}
 			}
+		}
+		if dr, ok := o.Typed.(*networkingv1.DestinationRule); ok && dr.Spec.GetWorkloadSelector() != nil {
+			selected = append(selected, istiod.Proxy{Namespace: dr.Namespace, Labels: dr.Spec.GetWorkloadSelector().GetMatchLabels()})
 		}
 		gw, ok := o.Typed.(*networkingv1.Gateway)
 		if !ok {
@@ -254,7 +258,7 @@ func (p *played) proxies() []istiod.Proxy {
 	for _, ns := range slices.Sorted(maps.Keys(namespaces)) {
 		out = append(out, istiod.Proxy{Namespace: ns})
 	}
-	return out
+	return append(out, slices.DeleteFunc(selected, func(p istiod.Proxy) bool { return without[p.Namespace] })...)
 }
 
 type destination struct{ cluster, authority, proto string }

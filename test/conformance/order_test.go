@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand"
 	"regexp"
@@ -402,7 +403,7 @@ func TestRouteOrderDifferential(t *testing.T) {
 		if err == nil {
 			return ""
 		}
-		w = shrunk(w, (*orderWorld).smaller, func(w *orderWorld) bool {
+		w = shrunk(w, func(w *orderWorld) iter.Seq[*orderWorld] { return w.smaller(t) }, func(w *orderWorld) bool {
 			return w.accepted() && w.judge(t, &tally{}, false) != nil
 		})
 		return fmt.Sprintf("%v\nsmallest:\n%v\n%s", err, w.judge(t, &tally{}, false), w.text(t))

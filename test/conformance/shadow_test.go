@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"regexp"
 	"slices"
@@ -258,7 +259,7 @@ func TestShadowedDifferential(t *testing.T) {
 		if err == nil {
 			return ""
 		}
-		w = shrunk(w, (*shadowWorld).smaller, func(w *shadowWorld) bool { return w.judge(t, &tally{}, false) != nil })
+		w = shrunk(w, func(w *shadowWorld) iter.Seq[*shadowWorld] { return w.smaller(t) }, func(w *shadowWorld) bool { return w.judge(t, &tally{}, false) != nil })
 		return fmt.Sprintf("%v\nsmallest:\n%v\n%s", err, w.judge(t, &tally{}, false), toYAML(t, w.objects...))
 	})
 	n.report(t, "warned", "of these, warned of")

@@ -196,24 +196,11 @@ func (w *shadowWorld) meshPort(port, host string) bool {
 }
 
 // smaller are w without one thing of it.
-func (w *shadowWorld) smaller() iter.Seq[*shadowWorld] {
+func (w *shadowWorld) smaller(t testing.TB) iter.Seq[*shadowWorld] {
 	return func(yield func(*shadowWorld) bool) {
-		for i := range w.objects {
-			if !yield(&shadowWorld{without(w.objects, i)}) {
+		for objects := range smallerObjects(t, w.objects) {
+			if !yield(&shadowWorld{objects}) {
 				return
-			}
-		}
-		for i, o := range w.objects {
-			vs, ok := o.(*networkingv1.VirtualService)
-			if !ok {
-				continue
-			}
-			for s := range smallerVirtualServices(vs) {
-				objects := slices.Clone(w.objects)
-				objects[i] = s
-				if !yield(&shadowWorld{objects}) {
-					return
-				}
 			}
 		}
 	}

@@ -1,16 +1,21 @@
 package conformance
 
 import (
+	"encoding/json"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
-	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/scenario"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
 )
 
 // maxShrinks bounds the worlds that are tried to make a failure small.
@@ -39,45 +44,92 @@ func shrunk[W comparable](world W, smaller func(W) iter.Seq[W], fails func(W) bo
 // without returns s without its element i.
 func without[T any](s []T, i int) []T { return slices.Delete(slices.Clone(s), i, i+1) }
 
-// smallerVirtualServices are vs without a route, a match entry, a condition, a host or a gateway.
-func smallerVirtualServices(vs *networkingv1.VirtualService) iter.Seq[*networkingv1.VirtualService] {
-	return func(yield func(*networkingv1.VirtualService) bool) {
-		try := func(edit func(*networking.VirtualService)) bool {
-			out := vs.DeepCopy()
-			edit(&out.Spec)
-			return yield(out)
+// smaller are the objects that Istio takes and that are o without one of its fields or list elements,
+// the outer ones first.
+func smaller(t testing.TB, o metav1.Object) []metav1.Object {
+	tree := written(t, o)
+	var out []metav1.Object
+	add := func() {
+		raw, err := json.Marshal(tree)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for i, r := range vs.Spec.Http {
-			if len(vs.Spec.Http) > 1 && !try(func(s *networking.VirtualService) { s.Http = without(s.Http, i) }) {
+		if objects, err := scenario.Parse(raw); err == nil && valid(objects[0].Typed) == nil {
+			out = append(out, objects[0].Typed)
+		}
+	}
+	var inner func(node any, set func(any))
+	inner = func(node any, set func(any)) {
+		switch node := node.(type) {
+		case map[string]any:
+			for _, k := range slices.Sorted(maps.Keys(node)) {
+				v := node[k]
+				delete(node, k)
+				add()
+				node[k] = v
+			}
+			for _, k := range slices.Sorted(maps.Keys(node)) {
+				inner(node[k], func(v any) { node[k] = v })
+			}
+		case []any:
+			for i := range node {
+				set(slices.Delete(slices.Clone(node), i, i+1))
+				add()
+			}
+			set(node)
+			for i := range node {
+				inner(node[i], func(v any) { node[i] = v })
+			}
+		}
+	}
+	inner(tree["spec"], func(v any) { tree["spec"] = v })
+	meta, _ := tree["metadata"].(map[string]any)
+	for _, k := range []string{"creationTimestamp", "labels", "annotations"} {
+		// A ServiceEntry without an age may get that of another.
+		if v, ok := meta[k]; ok && (k != "creationTimestamp" || tree["kind"] != mesh.ServiceEntryKind) {
+			delete(meta, k)
+			add()
+			meta[k] = v
+		}
+	}
+	return out
+}
+
+// written is o as a user writes it.
+func written(t testing.TB, o metav1.Object) map[string]any {
+	t.Helper()
+	tree, err := mutate.Tree(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(tree, "status")
+	switch o.(type) {
+	case *corev1.Service:
+		tree["apiVersion"], tree["kind"] = "v1", "Service"
+	case *networkingv1.Gateway:
+		tree["apiVersion"], tree["kind"] = mesh.APIVersion, "Gateway"
+	default:
+		tree["apiVersion"], tree["kind"] = mesh.APIVersion, mesh.ObjectOf(o).Kind
+	}
+	if meta, ok := tree["metadata"].(map[string]any); ok && meta["creationTimestamp"] == nil {
+		delete(meta, "creationTimestamp")
+	}
+	return tree
+}
+
+// smallerObjects are lists without one of their objects, or with a smaller one.
+func smallerObjects(t testing.TB, objects []metav1.Object) iter.Seq[[]metav1.Object] {
+	return func(yield func([]metav1.Object) bool) {
+		for i := range slices.Backward(objects) {
+			if !yield(without(objects, i)) {
 				return
 			}
-			for j := range r.Match {
-				if !try(func(s *networking.VirtualService) { s.Http[i].Match = without(s.Http[i].Match, j) }) {
-					return
-				}
-			}
 		}
-		for i := range vs.Spec.Hosts {
-			if len(vs.Spec.Hosts) > 1 && !try(func(s *networking.VirtualService) { s.Hosts = without(s.Hosts, i) }) {
-				return
-			}
-		}
-		for i := range vs.Spec.Gateways {
-			if !try(func(s *networking.VirtualService) { s.Gateways = without(s.Gateways, i) }) {
-				return
-			}
-		}
-		if len(vs.Spec.ExportTo) > 0 && !try(func(s *networking.VirtualService) { s.ExportTo = nil }) {
-			return
-		}
-		for i, r := range vs.Spec.Http {
-			for j, m := range r.Match {
-				more := true
-				m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-					more = try(func(s *networking.VirtualService) { s.Http[i].Match[j].ProtoReflect().Clear(f) })
-					return more
-				})
-				if !more {
+		for i, o := range objects {
+			for _, less := range smaller(t, o) {
+				out := slices.Clone(objects)
+				out[i] = less
+				if !yield(out) {
 					return
 				}
 			}
@@ -85,12 +137,12 @@ func smallerVirtualServices(vs *networkingv1.VirtualService) iter.Seq[*networkin
 	}
 }
 
-// toYAML writes objects out, for a failure.
+// toYAML writes objects out as a scenario holds them, for a failure.
 func toYAML[T metav1.Object](t testing.TB, objects ...T) string {
 	t.Helper()
 	var out []string
 	for _, o := range objects {
-		text, err := yaml.Marshal(o)
+		text, err := yaml.Marshal(written(t, o))
 		if err != nil {
 			t.Fatal(err)
 		}
