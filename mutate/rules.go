@@ -232,7 +232,7 @@ func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
 			continue
 		}
 		other := d.frame(rule.Namespace, m.Rule.Members[0].Spec.GetExportTo(), m.Rule, nil)
-		if d.find(Create, other) < 0 {
+		if !d.harmful[nameOf(other)] && d.find(Create, other) < 0 {
 			d.list = append(d.list, &draft{action: Create, rule: other, carries: m.Rule, needs: []mesh.Need{m}})
 		}
 	}

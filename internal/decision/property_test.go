@@ -152,7 +152,7 @@ func TestDecisionsAreAFixpoint(t *testing.T) {
 			require.Empty(t, plan.Stale)
 			var open int
 			for _, n := range world.Needs(host, pol.Originate == policy.Always) {
-				if !n.Satisfied() && n.TLS.Settings == nil && !n.TLS.Disabled() {
+				if n.Lacks() {
 					open++
 				}
 			}
@@ -199,9 +199,7 @@ func TestNothingIsProposedWhereNothingLacks(t *testing.T) {
 		for _, host := range targetHosts {
 			plan, err := mutate.Rules(world, host, pol)
 			require.NoError(t, err)
-			if !slices.ContainsFunc(plan.Needs, func(n mesh.Need) bool {
-				return !n.Satisfied() && n.TLS.Settings == nil && !n.TLS.Disabled()
-			}) {
+			if !slices.ContainsFunc(plan.Needs, mesh.Need.Lacks) {
 				require.Empty(t, plan.Desired)
 			}
 		}

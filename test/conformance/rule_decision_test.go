@@ -33,7 +33,7 @@ import (
 func TestDecisionDifferential(t *testing.T) {
 	t.Parallel()
 	var total tally
-	forSeeds(t, 200, func(t *testing.T, seed int64) {
+	forSeeds(t, 300, func(t *testing.T, seed int64) {
 		w := routeWorld(seed)
 		if decisionsDiffer(&total)(t, w) != "" {
 			report(t, w, seed, decisionsDiffer(&tally{}))
