@@ -116,7 +116,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	slices.SortStableFunc(lacking, func(a, b mesh.Need) int { return cmp.Compare(ruleless(a), ruleless(b)) })
 	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol, harmful: map[types.NamespacedName]bool{}}
 	after := bare
-	for again := true; again; {
+	for again := true; again; { // Each time with one rule less: findHarm finds no rule twice.
 		d.list = nil
 		for _, n := range lacking {
 			d.add(n)
@@ -236,7 +236,7 @@ func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
 			continue
 		}
 		other := d.frame(rule.Namespace, m.Rule.Members[0].Spec.GetExportTo(), m.Rule, nil)
-		if d.find(Create, other) < 0 {
+		if !d.harmful[nameOf(other)] && d.find(Create, other) < 0 {
 			d.list = append(d.list, &draft{action: Create, rule: other, carries: m.Rule, needs: []mesh.Need{m}})
 		}
 	}
@@ -262,7 +262,7 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 			was, now := forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)
 			for _, dr := range d.list {
 				// What is created is in force, or hides what was.
-				if dr.action == Create && (now != nil && sameName(dr.rule, now.Members[0]) && !sameRule(dr.carries, was) ||
+				if dr.action == Create && !d.harmful[nameOf(dr.rule)] && (now != nil && sameName(dr.rule, now.Members[0]) && !sameRule(dr.carries, was) ||
 					now == nil && was != nil && dr.rule.Namespace == was.Namespace()) {
 					d.harmful[nameOf(dr.rule)] = true
 					return true
