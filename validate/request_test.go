@@ -8,6 +8,8 @@ import (
 
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/routegen"
 )
 
 // The requests that can tell the entries of a VirtualService of routegen apart.
@@ -44,27 +46,11 @@ func onlyHeaders(of map[string]*networking.StringMatch, dimension string) map[st
 }
 
 var (
-	somePaths       = allPaths()
+	somePaths       = routegen.Paths()
 	someValues      = []string{"", "a", "ab", "aa", "aaa", "b", "n", "c", "/", "A"}
 	someMethods     = []string{"GET", "POST", "PUT", "get", "ETAG", "G"}
 	someAuthorities = []string{"example.com", "a", "b", "ab", "c"}
 )
-
-// allPaths has each path of up to three letters, and some longer ones.
-func allPaths() []string {
-	const letters = "abA/"
-	out := []string{"/"}
-	for from, round := 0, 0; round < 3; round++ {
-		to := len(out)
-		for _, p := range out[from:to] {
-			for _, c := range letters {
-				out = append(out, p+string(c))
-			}
-		}
-		from = to
-	}
-	return append(out, "/aaaa", "/abab", "/abba", "/a/bb", "/n", "/nb", "/z", "/k", "/K", "/1", "/a1", "/_", "/a-b", "/ABC", "/aB", "/AbA/b", "/é")
-}
 
 // variedBy lists what the routes can tell apart.
 func variedBy(vs *networkingv1.VirtualService, routes []naiveRoute) []varied {

@@ -379,3 +379,20 @@ func joined(a, b map[string]*networking.StringMatch) map[string]*networking.Stri
 	maps.Copy(out, b)
 	return out
 }
+
+// Paths has each path of up to three letters, and some longer ones.
+func Paths() []string {
+	const letters = "abA/"
+	out := []string{"/"}
+	for from, round := 0, 0; round < 3; round++ {
+		to := len(out)
+		for _, p := range out[from:to] {
+			for _, c := range letters {
+				out = append(out, p+string(c))
+			}
+		}
+		from = to
+	}
+	return append(out, "/aaaa", "/abab", "/abba", "/a/bb", "/n", "/nb", "/z", "/k", "/K", "/\u212a", "/1", "/a1", "/_", "/a-b", "/ABC", "/aB",
+		"/AbA/b", "/é", "/%61", "/a%2Fb", "/a b")
+}

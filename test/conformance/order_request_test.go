@@ -8,6 +8,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/routegen"
 	"github.com/egress-tls/egress-tls-webhook/test/conformance/envoy"
 	"github.com/egress-tls/egress-tls-webhook/validate"
 )
@@ -47,29 +48,12 @@ func wholeSpace() *requestSpace {
 	value := []string{absent, "", "a", "ab", "aa", "aaa", "b", "n", "c", "/", "A", "ba", "bb", "x", "k", "\u212a", "%61"}
 	claim := []string{absent, "a", "ab", "b", "n", "", "a n", "n a ab"} // several values of a list
 	return &requestSpace{
-		path:      allPaths(),
+		path:      routegen.Paths(),
 		method:    []string{"GET", "POST", "PUT", "get", "ETAG", "G", "GETX", "P", "PO", "POS", "POSTX"},
 		scheme:    []string{"http", "https"},
 		authority: []string{"example.com", "a", "b", "ab", "c", "example.com:80", "www.example.org", "Example.com"},
 		x:         value, y: value, q: value, grp: claim, ab: claim,
 	}
-}
-
-// allPaths has each path of up to three letters, and some longer ones.
-func allPaths() []string {
-	const letters = "abA/"
-	out := []string{"/"}
-	for from, round := 0, 0; round < 3; round++ {
-		to := len(out)
-		for _, p := range out[from:to] {
-			for _, c := range letters {
-				out = append(out, p+string(c))
-			}
-		}
-		from = to
-	}
-	return append(out, "/aaaa", "/abab", "/abba", "/a/bb", "/n", "/nb", "/z", "/k", "/K", "/\u212a", "/1", "/a1", "/_", "/a-b", "/ABC",
-		"/AbA/b", "/é", "/%61", "/a%2Fb", "/a b")
 }
 
 // within is the space without the values that a condition of m refuses by itself.
