@@ -246,7 +246,10 @@ func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
 // findHarm marks a rule that is created, and that takes from some workloads another
 // than it carries along.
 func (d *drafts) findHarm(before, after *mesh.World) bool {
-	if !slices.ContainsFunc(d.list, func(dr *draft) bool { return dr.action == Create }) {
+	created := func(is func(*draft) bool) int {
+		return slices.IndexFunc(d.list, func(dr *draft) bool { return dr.action == Create && !d.harmful[nameOf(dr.rule)] && is(dr) })
+	}
+	if created(func(*draft) bool { return true }) < 0 {
 		return false
 	}
 	for _, client := range before.ClientsOf(d.host) {
@@ -260,13 +263,21 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 		has, _ := after.EffectiveRules(client, svc)
 		for _, e := range slices.Concat(had, has) {
 			was, now := forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)
-			for _, dr := range d.list {
-				// What is created is in force, or hides what was.
-				if dr.action == Create && !d.harmful[nameOf(dr.rule)] && (now != nil && sameName(dr.rule, now.Members[0]) && !sameRule(dr.carries, was) ||
-					now == nil && was != nil && dr.rule.Namespace == was.Namespace()) {
-					d.harmful[nameOf(dr.rule)] = true
-					return true
-				}
+			by := created(func(dr *draft) bool { return now != nil && sameName(dr.rule, now.Members[0]) })
+			kept := now
+			if by >= 0 {
+				kept = d.list[by].carries
+			}
+			if sameRule(was, kept) {
+				continue
+			}
+			if by < 0 && was != nil {
+				// What was in force is hidden, by a rule that is more specific.
+				by = created(func(dr *draft) bool { return dr.rule.Namespace == was.Namespace() })
+			}
+			if by >= 0 {
+				d.harmful[nameOf(d.list[by].rule)] = true
+				return true
 			}
 		}
 	}
@@ -285,7 +296,7 @@ func forWorkloads(rules []*mesh.Effective, selector map[string]string) *mesh.Eff
 }
 
 func sameRule(a, b *mesh.Effective) bool {
-	return (a == nil) == (b == nil) && (a == nil || slices.Equal(a.Members, b.Members))
+	return (a == nil) == (b == nil) && (a == nil || sameName(a.Members[0], b.Members[0]))
 }
 
 // overrides reports whether some client would see both rule and a user's rule for

@@ -53,6 +53,7 @@ const (
 	beside         = "clusters changed for sidecars beside a gateway"
 	routed         = "clusters that HTTP is routed to, encrypted"
 	open           = "clusters that HTTP is routed to, in clear, with a finding"
+	guessed        = "clusters that a gateway routes HTTP to, in clear, by a route without a port to one of several services"
 	divided        = "clusters in clear, or encrypted without need, of a port that ServiceEntries say different things of"
 )
 
@@ -267,6 +268,8 @@ func (v *rulesVerdict) inClear(t testing.TB, p istiod.Proxy, i *istiod.Mesh, is 
 			continue
 		}
 		switch {
+		case p.Gateway && v.guessed(host):
+			v.count.add(guessed, 1)
 		case v.divided(host, port):
 			v.count.add(divided, 1)
 		case v.found(fmt.Sprintf(" %s:%d ", host, port), finding.TLSDisabled, finding.CredentialIgnored, finding.TLSMissing):
@@ -284,6 +287,12 @@ func (v *rulesVerdict) known(namespace string) bool {
 		_, ok := o.(*networkingv1.Gateway)
 		return ok && slices.Contains(v.mesh.GatewayNamespaces(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}), namespace)
 	})
+}
+
+// guessed reports whether a route without a port leads to a host of several ServiceEntries: a gateway then counts the
+// ports of one service, and sends to another.
+func (v *rulesVerdict) guessed(host string) bool {
+	return len(v.mesh.ServiceEntriesFor(host)) > 1 && slices.ContainsFunc(v.mesh.RoutesTo(host), mesh.NamesNoPort)
 }
 
 // divided reports whether ServiceEntries say different things of a port of host: what one client needs harms another.
