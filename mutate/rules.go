@@ -254,6 +254,9 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 	}
 	for _, client := range before.ClientsOf(d.host) {
 		svc := before.Service(client, d.host)
+		if len(before.RoutesTo(d.host)) > 0 {
+			svc = before.RoutedService(client, d.host)
+		}
 		if svc == nil {
 			continue
 		}

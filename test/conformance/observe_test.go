@@ -220,7 +220,9 @@ func (p *played) proxies() []istiod.Proxy {
 	without := map[string]bool{"": true}
 	var gateways, selected []istiod.Proxy
 	for _, o := range objects {
-		namespaces[o.Typed.GetNamespace()] = true
+		for _, ns := range append(exportTo(o), o.Typed.GetNamespace()) {
+			namespaces[ns] = true
+		}
 		if vs, ok := o.Typed.(*networkingv1.VirtualService); ok {
 			for _, r := range vs.Spec.GetHttp() {
 				for _, m := range r.GetMatch() {
@@ -259,6 +261,22 @@ func (p *played) proxies() []istiod.Proxy {
 		out = append(out, istiod.Proxy{Namespace: ns})
 	}
 	return append(out, slices.DeleteFunc(selected, func(p istiod.Proxy) bool { return without[p.Namespace] })...)
+}
+
+// exportTo are the namespaces that an object is exported to by name.
+func exportTo(o scenario.Object) []string {
+	var out []string
+	switch o := o.Typed.(type) {
+	case *networkingv1.ServiceEntry:
+		out = o.Spec.GetExportTo()
+	case *networkingv1.VirtualService:
+		out = o.Spec.GetExportTo()
+	case *networkingv1.DestinationRule:
+		out = o.Spec.GetExportTo()
+	}
+	return slices.DeleteFunc(slices.Clone(out), func(ns string) bool {
+		return ns == mesh.ExportPublic || ns == mesh.ExportPrivate || ns == mesh.ExportNone
+	})
 }
 
 type destination struct{ cluster, authority, proto string }
