@@ -15,23 +15,18 @@ const defaultHTTPPort = 80
 
 // RoutedService returns what client sees behind the exact host when a route that it
 // executes leads there, or nil: what Service says, and else, for a sidecar, the
-// ServiceEntries of its own namespace, to whomever these are exported
-// (collectImportedServices).
+// oldest ServiceEntry of its own namespace, to whomever that is exported
+// (collectImportedServices, initServiceRegistry).
 func (w *World) RoutedService(client Client, host string) *Service {
 	if svc := w.Service(client, host); svc != nil || client.Gateway || IsWildcard(host) {
 		return svc
 	}
-	var own []*networkingv1.ServiceEntry
 	for _, se := range w.entries[host] {
 		if se.Namespace == client.Namespace {
-			own = append(own, se)
+			return &Service{Host: host, Namespace: se.Namespace, Entries: []*networkingv1.ServiceEntry{se}, Unexported: true}
 		}
 	}
-	svc := merged(host, own)
-	if svc != nil {
-		svc.Unexported = true
-	}
-	return svc
+	return nil
 }
 
 // destinationPorts returns the ports of svc that a destination of vs means to

@@ -55,16 +55,16 @@ func TestRoutedService(t *testing.T) {
 	entry := func(name, namespace, exportTo string) string {
 		return fmt.Sprintf("{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: %s, namespace: %s}, spec: {hosts: [api.vendor.com], exportTo: [%s], ports: [{number: 443, name: a, protocol: HTTPS}]}}\n---\n", name, namespace, exportTo)
 	}
-	w, _ := world(t, entry("e", "shop", "'~'")+entry("f", "egress", "b"))
+	w, _ := world(t, entry("e", "shop", "'~'")+entry("f", "egress", "b")+entry("g", "shop", "'~'"))
 	of := func(c mesh.Client) string {
 		if svc := w.RoutedService(c, "api.vendor.com"); svc != nil {
-			return fmt.Sprint(svc.Namespace, " ", svc.Unexported)
+			return fmt.Sprint(svc.Namespace, " ", svc.Unexported, " ", len(svc.Entries))
 		}
 		return ""
 	}
-	assert.Equal(t, "shop true", of(mesh.Client{Namespace: "shop"}))
-	assert.Equal(t, "egress true", of(mesh.Client{Namespace: "egress"}))
-	assert.Equal(t, "egress false", of(mesh.Client{Namespace: "b"}))
+	assert.Equal(t, "shop true 1", of(mesh.Client{Namespace: "shop"}))
+	assert.Equal(t, "egress true 1", of(mesh.Client{Namespace: "egress"}))
+	assert.Equal(t, "egress false 1", of(mesh.Client{Namespace: "b"}))
 	assert.Empty(t, of(mesh.Client{Namespace: "shop", Gateway: true}))
 	assert.Empty(t, of(mesh.Client{Namespace: "elsewhere"}))
 	assert.Nil(t, w.RoutedService(mesh.Client{Namespace: "shop"}, "*"))

@@ -65,18 +65,9 @@ func (w *World) Service(client Client, host string) *Service {
 			first = visible[i]
 		}
 	}
-	return merged(host, append([]*networkingv1.ServiceEntry{first}, visible...))
-}
-
-// merged is the service of entries, the first of which gives it its attributes.
-func merged(host string, entries []*networkingv1.ServiceEntry) *Service {
-	if len(entries) == 0 {
-		return nil
-	}
-	first := entries[0]
-	svc := &Service{Host: host, Namespace: first.Namespace}
-	for _, se := range entries {
-		if se == first && len(svc.Entries) == 0 || se != first && canMerge(first, se) {
+	svc := &Service{Host: host, Namespace: first.Namespace, Entries: []*networkingv1.ServiceEntry{first}}
+	for _, se := range visible {
+		if se != first && canMerge(first, se) {
 			svc.Entries = append(svc.Entries, se)
 		}
 	}

@@ -42,6 +42,7 @@ var kept = map[string]struct {
 	"serviceentry-after-route":    {ofVendor(`Host ""`, `X-Forwarded-Proto ""`), "the VirtualService was there before: HeadersMissing"},
 
 	"serviceentry-exported-nowhere":         {ofVendor("no cluster"), "the sidecars of other namespaces do not see the ServiceEntry"},
+	"serviceentry-exported-nowhere-twice":   {ofVendor("no cluster"), "the oldest ServiceEntry has no such port"},
 	"serviceentry-exported-nowhere-gateway": {ofVendor("no cluster"), "NoExactServiceEntry"},
 	"serviceentry-not-exported-to-gateway":  {ofVendor("no cluster"), "NoExactServiceEntry"},
 	"serviceentry-two-namespaces":           {ofVendor("no cluster"), "the sidecars of other namespaces see neither ServiceEntry"},
