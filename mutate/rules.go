@@ -114,7 +114,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	}
 	// Those that have a rule first: what they get hangs on it, the others may do elsewhere.
 	slices.SortStableFunc(lacking, func(a, b mesh.Need) int { return cmp.Compare(ruleless(a), ruleless(b)) })
-	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol, harmful: map[types.NamespacedName]bool{}}
+	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol, excluded: map[types.NamespacedName]bool{}}
 	after := bare
 	for again := true; again; { // Each time with one rule less: findHarm finds no rule twice.
 		d.list = nil
@@ -177,8 +177,8 @@ type drafts struct {
 	root  string
 	pol   *policy.Policy
 	list  []*draft
-	// harmful are rules that must not be created.
-	harmful map[types.NamespacedName]bool
+	// excluded are rules that must be neither created nor injected into.
+	excluded map[types.NamespacedName]bool
 }
 
 type draft struct {
@@ -196,7 +196,9 @@ func (d *drafts) add(n mesh.Need) {
 		if target == nil {
 			target = n.Rule.Members[0]
 		}
-		d.inject(d.draftFor(Inject, target), n)
+		if !d.excluded[nameOf(target)] {
+			d.inject(d.draftFor(Inject, target), n)
+		}
 	case n.Rule != nil:
 		from := n.Rule.Members[0]
 		d.create(d.frame(from.Namespace, from.Spec.GetExportTo(), n.Rule, nil), n)
@@ -221,7 +223,7 @@ func (d *drafts) add(n mesh.Need) {
 
 // create drafts a rule, unless it would do harm: the need then stays unmet.
 func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
-	if d.harmful[nameOf(rule)] || d.overrides(rule) {
+	if d.excluded[nameOf(rule)] || d.overrides(rule) {
 		return false
 	}
 	if i := d.find(Create, rule); i >= 0 && !sameRule(d.list[i].carries, n.Rule) {
@@ -236,20 +238,17 @@ func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
 			continue
 		}
 		other := d.frame(rule.Namespace, m.Rule.Members[0].Spec.GetExportTo(), m.Rule, nil)
-		if !d.harmful[nameOf(other)] && d.find(Create, other) < 0 {
+		if !d.excluded[nameOf(other)] && d.find(Create, other) < 0 {
 			d.list = append(d.list, &draft{action: Create, rule: other, carries: m.Rule, needs: []mesh.Need{m}})
 		}
 	}
 	return true
 }
 
-// findHarm marks a rule that is created, and that takes from some workloads another
-// than it carries along.
+// findHarm marks a rule that takes from some workloads what they have, and reports
+// whether it found one.
 func (d *drafts) findHarm(before, after *mesh.World) bool {
-	created := func(is func(*draft) bool) int {
-		return slices.IndexFunc(d.list, func(dr *draft) bool { return dr.action == Create && !d.harmful[nameOf(dr.rule)] && is(dr) })
-	}
-	if created(func(*draft) bool { return true }) < 0 {
+	if len(d.list) == 0 {
 		return false
 	}
 	for _, client := range before.ClientsOf(d.host) {
@@ -265,26 +264,45 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 		had, _ := before.EffectiveRules(client, svc)
 		has, _ := after.EffectiveRules(client, svc)
 		for _, e := range slices.Concat(had, has) {
-			was, now := forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)
-			by := created(func(dr *draft) bool { return now != nil && sameName(dr.rule, now.Members[0]) })
-			kept := now
-			if by >= 0 {
-				kept = d.list[by].carries
-			}
-			if sameRule(was, kept) {
-				continue
-			}
-			if by < 0 && was != nil {
-				// What was in force is hidden, by a rule that is more specific.
-				by = created(func(dr *draft) bool { return dr.rule.Namespace == was.Namespace() })
-			}
-			if by >= 0 {
-				d.harmful[nameOf(d.list[by].rule)] = true
+			if dr := d.harmful(forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)); dr != nil {
+				d.excluded[nameOf(dr.rule)] = true
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// harmful returns the draft that makes workloads apply the rule now, where that is
+// not what they had: neither was, nor a created rule that carries was along, nor was
+// with TLS injected. nil: there is none.
+func (d *drafts) harmful(was, now *mesh.Effective) *draft {
+	first := func(action Action, is func(*draft) bool) *draft {
+		i := slices.IndexFunc(d.list, func(dr *draft) bool { return dr.action == action && !d.excluded[nameOf(dr.rule)] && is(dr) })
+		if i < 0 {
+			return nil
+		}
+		return d.list[i]
+	}
+	if was != nil && now != nil && was.PolicyFrom != nil && now.PolicyFrom != nil && !sameName(was.PolicyFrom, now.PolicyFrom) {
+		// Its first trafficPolicy wins over that of a rule that it is merged with.
+		if dr := first(Inject, func(dr *draft) bool { return sameName(dr.rule, now.PolicyFrom) }); dr != nil {
+			return dr
+		}
+	}
+	kept := now
+	created := first(Create, func(dr *draft) bool { return now != nil && sameName(dr.rule, now.Members[0]) })
+	if created != nil {
+		kept = created.carries
+	}
+	if sameRule(was, kept) {
+		return nil
+	}
+	if created == nil && was != nil {
+		// What was in force is hidden, by a rule that is more specific.
+		created = first(Create, func(dr *draft) bool { return dr.rule.Namespace == was.Namespace() })
+	}
+	return created
 }
 
 // forWorkloads returns the rule for the workloads of selector, or the one for all
