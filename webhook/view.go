@@ -358,7 +358,7 @@ func (c *collector) scope(ctx context.Context, vs *networkingv1.VirtualService) 
 // called gathers the ServiceEntries of the hosts of vs where these decide what a
 // destination without a port means.
 func (c *collector) called(ctx context.Context, vs *networkingv1.VirtualService) error {
-	if !mesh.NamesNoPort(vs) && len(mesh.DelegatesOf(vs)) == 0 {
+	if !mesh.HostsTellPorts(vs) {
 		return nil
 	}
 	for _, host := range mesh.VirtualServiceHosts(vs) {

@@ -241,8 +241,16 @@ func (w *World) sidecars(vs *networkingv1.VirtualService, sources []string, host
 		}
 	}
 	add(vs.Namespace, vs.Spec.GetExportTo())
-	for _, se := range w.entries[host] {
-		add(se.Namespace, se.Spec.GetExportTo())
+	hosts := []string{host}
+	if HostsTellPorts(vs) {
+		for _, pattern := range VirtualServiceHosts(vs) {
+			hosts = append(hosts, w.Hosts(pattern)...)
+		}
+	}
+	for _, h := range hosts {
+		for _, se := range w.entries[h] {
+			add(se.Namespace, se.Spec.GetExportTo())
+		}
 	}
 	for _, h := range append(WildcardsOf(host), host) {
 		for _, dr := range w.RulesFor(h) {

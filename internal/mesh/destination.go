@@ -105,10 +105,10 @@ func (w *World) calledPorts(vs *networkingv1.VirtualService, client Client) []ui
 	return out
 }
 
-// NamesNoPort reports whether an HTTP destination of vs names no port: what it means
-// is decided by the services of the hosts of vs.
-func NamesNoPort(vs *networkingv1.VirtualService) bool {
-	return slices.ContainsFunc(vs.Spec.GetHttp(), func(r *networking.HTTPRoute) bool {
+// HostsTellPorts reports whether the services of the hosts of vs decide what a
+// destination means: it names no port, or it may be a delegate's.
+func HostsTellPorts(vs *networkingv1.VirtualService) bool {
+	return len(DelegatesOf(vs)) > 0 || slices.ContainsFunc(vs.Spec.GetHttp(), func(r *networking.HTTPRoute) bool {
 		return slices.ContainsFunc(r.GetRoute(), func(d *networking.HTTPRouteDestination) bool { return d.GetDestination().GetPort() == nil })
 	})
 }

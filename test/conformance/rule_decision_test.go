@@ -293,7 +293,7 @@ func (v *rulesVerdict) known(namespace string) bool {
 // guessed reports whether a route without a port leads to a host of several ServiceEntries: a gateway then counts the
 // ports of one service, and sends to another.
 func (v *rulesVerdict) guessed(host string) bool {
-	return len(v.mesh.ServiceEntriesFor(host)) > 1 && slices.ContainsFunc(v.mesh.RoutesTo(host), mesh.NamesNoPort)
+	return len(v.mesh.ServiceEntriesFor(host)) > 1 && slices.ContainsFunc(v.mesh.RoutesTo(host), mesh.HostsTellPorts)
 }
 
 // divided reports whether ServiceEntries say different things of a port of host: what one client needs harms another.
