@@ -41,6 +41,9 @@ type WebhookOptions struct {
 	Front *Front
 	// StartTimeout bounds the time until the server is ready and called. A minute if zero.
 	StartTimeout time.Duration
+	// NotReady is called whenever the server, with the configurations pointing to it, says that it
+	// is not ready yet. Optional.
+	NotReady func()
 }
 
 // Webhook is a running server.
@@ -140,7 +143,7 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 	if err := cp.apply(ctx, manifests.webhooksAt(target)); err != nil {
 		return nil, err
 	}
-	if err := w.WaitReady(ctx); err != nil {
+	if err := w.waitReady(ctx, options.NotReady); err != nil {
 		return nil, err
 	}
 	if err := cp.waitCalls(ctx, manifests.webhookNames(), true); err != nil {
@@ -178,7 +181,9 @@ func (w *Webhook) LogOnFailure(t testing.TB) {
 }
 
 // WaitReady waits until /readyz answers 200.
-func (w *Webhook) WaitReady(ctx context.Context) error {
+func (w *Webhook) WaitReady(ctx context.Context) error { return w.waitReady(ctx, nil) }
+
+func (w *Webhook) waitReady(ctx context.Context, notReady func()) error {
 	last := "no answer"
 	for {
 		status, body, err := get(ctx, w.HealthURL()+"/readyz")
@@ -187,6 +192,9 @@ func (w *Webhook) WaitReady(ctx context.Context) error {
 			return nil
 		case err == nil:
 			last = fmt.Sprintf("%d %s", status, body)
+			if notReady != nil {
+				notReady()
+			}
 		case ctx.Err() == nil:
 			last = err.Error()
 		}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -37,11 +38,19 @@ subjects: [{kind: User, name: blind}]
 	s := newSite(t)
 
 	ctx, stop := context.WithCancel(t.Context())
-	started := make(chan error, 1)
+	started, waiting := make(chan error, 1), make(chan struct{})
 	go func() {
-		_, err := controlplane.StartWebhook(ctx, plane, controlplane.WebhookOptions{Kubeconfig: kubeconfig})
+		_, err := controlplane.StartWebhook(ctx, plane, controlplane.WebhookOptions{
+			Kubeconfig: kubeconfig,
+			NotReady:   sync.OnceFunc(func() { close(waiting) }),
+		})
 		started <- err
 	}()
+	select {
+	case <-waiting:
+	case err := <-started:
+		require.NoError(t, err)
+	}
 	// Until its address is in the configurations, the API server calls the last one.
 	eventually(t, func() bool {
 		result := kubectl(t, s.entry(), "create", "-f", "-")
