@@ -17,6 +17,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	v3 "istio.io/istio/pilot/pkg/xds/v3"
@@ -315,32 +316,35 @@ func hops(r *routev3.Route) []destination {
 // target returns the host and port of a cluster that is a port of an external service which speaks
 // TLS.
 func target(objects []scenario.Object, cluster string) (host string, port uint32, ok bool) {
-	parts := strings.Split(cluster, "|")
-	if len(parts) != 4 {
-		return "", 0, false
-	}
-	number, err := strconv.ParseUint(parts[1], 10, 32)
-	if err != nil {
+	port, host, ok = split(cluster)
+	if !ok {
 		return "", 0, false
 	}
 	for _, o := range objects {
 		se, isEntry := o.Typed.(*networkingv1.ServiceEntry)
-		if !isEntry || se.Spec.GetLocation() != networking.ServiceEntry_MESH_EXTERNAL || !slices.Contains(se.Spec.GetHosts(), parts[3]) {
+		if !isEntry || se.Spec.GetLocation() != networking.ServiceEntry_MESH_EXTERNAL || !slices.Contains(se.Spec.GetHosts(), host) {
 			continue
 		}
 		for _, p := range se.Spec.GetPorts() {
-			if uint64(p.GetNumber()) != number {
+			if p.GetNumber() != port {
 				continue
 			}
 			if a, ok := se.Annotations[mesh.OriginateAnnotation]; ok && a != "always" {
-				return parts[3], p.GetNumber(), slices.Contains(strings.Split(a, ","), parts[1])
+				return host, port, slices.Contains(strings.Split(a, ","), strconv.FormatUint(uint64(port), 10))
 			}
 			if slices.Contains([]string{"HTTPS", "TLS"}, p.GetProtocol()) || p.GetNumber() == 443 || p.GetTargetPort() == 443 {
-				return parts[3], p.GetNumber(), true
+				return host, port, true
 			}
 		}
 	}
 	return "", 0, false
+}
+
+// withoutTransport is a cluster without its TLS, and without what only names the DestinationRule.
+func withoutTransport(c *clusterv3.Cluster) *clusterv3.Cluster {
+	c = proto.CloneOf(c)
+	c.TransportSocket, c.TransportSocketMatches, c.Metadata = nil, nil, nil
+	return c
 }
 
 // tlsOf is the TLS that a cluster speaks, nil for none.

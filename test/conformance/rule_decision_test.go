@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	v3 "istio.io/istio/pilot/pkg/xds/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -416,9 +417,8 @@ func (v *rulesVerdict) privateIn(namespace, host string) bool {
 // rule's name.
 func other(t testing.TB, c *clusterv3.Cluster) *clusterv3.Cluster {
 	t.Helper()
-	out := proto.CloneOf(c)
-	out.TransportSocket, out.TransportSocketMatches, out.Metadata = nil, nil, nil
-	const options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+	out := withoutTransport(c)
+	const options = v3.HttpProtocolOptionsType
 	if o := out.GetTypedExtensionProtocolOptions()[options]; o != nil {
 		http := &httpv3.HttpProtocolOptions{}
 		if err := o.UnmarshalTo(http); err != nil {

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -216,12 +215,9 @@ func transportOf(t testing.TB, c *clusterv3.Cluster) transport {
 		}
 		return transport{automatic: true}
 	}
-	if c.GetTransportSocket() == nil {
+	ctx := tlsOf(c)
+	if ctx == nil {
 		return transport{}
-	}
-	ctx := &tlsv3.UpstreamTlsContext{}
-	if err := c.GetTransportSocket().GetTypedConfig().UnmarshalTo(ctx); err != nil {
-		t.Fatal(err)
 	}
 	out := transport{
 		encrypts:  true,
