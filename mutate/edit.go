@@ -8,13 +8,15 @@ import (
 	"strings"
 )
 
-// Edit adds one value to an object.
+// Edit adds one value to an object, or removes one.
 type Edit struct {
 	// Path are the unescaped steps from the object's root. A step into a list is
 	// an index, or "-" as the last one to append.
 	Path []string
 	// Value is what is put there: a JSON value as encoding/json makes it.
 	Value any
+	// Remove takes away what is there, in place of putting Value.
+	Remove bool
 }
 
 // Operation is one operation of an RFC 6902 patch.
@@ -28,7 +30,7 @@ type Operation struct {
 // carries them out. tree is the object as encoding/json reads it into any.
 // Missing maps on the way are added, a null counts as missing; one operation
 // adds all that is missing on one way. An edit whose value stands there already
-// makes no operation.
+// makes no operation, and neither does one that removes what is not there.
 //
 // It fails when a step leads into something that is no map or list.
 func Patch(tree map[string]any, edits []Edit) ([]Operation, error) {
@@ -57,6 +59,11 @@ func apply(tree map[string]any, e Edit) (*Operation, error) {
 			pointer += "/" + escape(step)
 			next, ok := node[step]
 			switch {
+			case e.Remove && (!ok || next == nil && !last):
+				return nil, nil
+			case e.Remove && last:
+				delete(node, step)
+				return &Operation{Op: "remove", Path: pointer}, nil
 			case last && ok && next != nil && equalJSON(next, e.Value):
 				return nil, nil
 			case last || !ok || next == nil:
@@ -74,6 +81,10 @@ func apply(tree map[string]any, e Edit) (*Operation, error) {
 			n, err := strconv.Atoi(step)
 			if err != nil || n < 0 || n >= len(node) {
 				return nil, fmt.Errorf("%s is no element of a list of %d", step, len(node))
+			}
+			if last && e.Remove {
+				put(slices.Delete(slices.Clone(node), n, n+1))
+				return &Operation{Op: "remove", Path: pointer}, nil
 			}
 			if last {
 				return nil, fmt.Errorf("%s would replace an element", pointer)

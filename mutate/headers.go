@@ -142,7 +142,7 @@ func headerEdit(route, destination int, name, value string) HeaderEdit {
 		path = append(path, "route", strconv.Itoa(destination))
 	}
 	path = append(path, "headers", "request", "set", name)
-	return HeaderEdit{Edit{path, value}, route, destination, name, value}
+	return HeaderEdit{Edit{Path: path, Value: value}, route, destination, name, value}
 }
 
 // mismatches finds the authorities that the user set for a target and that are

@@ -14,11 +14,6 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
 
-// InjectedAnnotation on a DestinationRule records what was injected, so that it
-// can be taken back: a sorted comma list of "port/443" (a whole portLevelSettings
-// entry), "port/443/tls" (only its tls) and the same behind "subset/NAME/".
-const InjectedAnnotation = "egress-tls.dev/injected"
-
 // Injection is one place in an existing DestinationRule that gets TLS.
 type Injection struct {
 	Host string
@@ -34,18 +29,6 @@ type Injection struct {
 	// server's certificate is verified against; Istio takes them where the rule has
 	// none.
 	NamesListed bool
-}
-
-// marker is the Injection's word in InjectedAnnotation.
-func (i Injection) marker() string {
-	s := "port/" + strconv.FormatUint(uint64(i.Port), 10)
-	if i.Entry >= 0 {
-		s += "/tls"
-	}
-	if i.Subset != "" {
-		s = "subset/" + i.Subset + "/" + s
-	}
-	return s
 }
 
 // Place returns the field that gets TLS.
@@ -64,51 +47,94 @@ func (i Injection) Place() string {
 // can hold and does not inherit (istio #58297), so a new entry carries them along.
 var inheritable = [...]string{"loadBalancer", "connectionPool", "outlierDetection"}
 
-// InjectEdits returns the edits that carry out injections on the raw DestinationRule
-// tree, which it does not change. A new port entry gets tls SIMPLE and copies of
-// the settings that it would otherwise switch off; an existing entry without tls
-// gets a copy of the tls of the level above, since the user said which, else
-// SIMPLE.
-func InjectEdits(tree map[string]any, injections []Injection, tls policy.TLS) ([]Edit, error) {
-	if len(injections) == 0 {
-		return nil, nil
+// InjectEdits returns the edits that bring what we injected into the raw
+// DestinationRule tree, which they do not change, to injections; these are places in
+// the rule without anything of ours (Bare). What is injected beyond them is taken
+// back, unless keep says of its place that it stays for now. keep may be nil.
+//
+// A new port entry gets tls SIMPLE and copies of the settings that it would otherwise
+// switch off; an existing entry without tls gets a copy of the tls of the level above,
+// since the user said which, else SIMPLE.
+func InjectEdits(tree map[string]any, injections []Injection, tls policy.TLS, keep func(place string) bool) ([]Edit, error) {
+	have := held(tree)
+	bare, _ := copied(tree).(map[string]any)
+	removals := have.removals(tree)
+	if _, err := Patch(bare, removals); err != nil {
+		return nil, fmt.Errorf("failed to take back what was injected: %w", err)
 	}
+	want := marks{}
 	var edits []Edit
-	markers := splitMarkers(annotation(tree, InjectedAnnotation))
 	for _, in := range injections {
-		path := []string{"spec", "trafficPolicy"}
-		if in.Subset != "" {
-			path = []string{"spec", "subsets", strconv.Itoa(in.SubsetIndex), "trafficPolicy"}
-		}
-		level, err := mapAt(tree, path)
+		e, err := in.edit(bare, tls)
 		if err != nil {
 			return nil, err
 		}
-		if in.Entry >= 0 {
-			edits = append(edits, Edit{
-				append(slices.Clone(path), "portLevelSettings", strconv.Itoa(in.Entry), "tls"),
-				upperTLS(tree, level, in, tls),
-			})
-		} else {
-			entry := map[string]any{
-				"port": map[string]any{"number": float64(in.Port)},
-				"tls":  simpleTLS(in, tls),
-			}
-			for _, k := range inheritable {
-				if v := level[k]; v != nil {
-					entry[k] = v
-				}
-			}
-			edits = append(edits, Edit{append(slices.Clone(path), "portLevelSettings", "-"), entry})
+		edits = append(edits, e)
+		want[in.place()] = sum(in.place(), e.Value)
+	}
+	for _, at := range have.places() {
+		if _, dup := want[at]; dup || keep == nil || !keep(at) {
+			continue
 		}
-		if m := in.marker(); !slices.Contains(markers, m) {
-			markers = append(markers, m)
+		if e, ok := again(tree, bare, at, have[at]); ok {
+			edits = append(edits, e)
+			want[at] = have[at]
 		}
 	}
-	slices.Sort(markers)
-	// An annotation that stands already with other content is replaced: it is ours.
-	edits = append(edits, Edit{[]string{"metadata", "annotations", InjectedAnnotation}, strings.Join(markers, ",")})
-	return edits, nil
+	if slices.ContainsFunc(edits, func(e Edit) bool { return slices.Equal(e.Path, wholeEntry) }) {
+		if at, err := mapAt(bare, wholeEntry[:2]); err == nil && at == nil {
+			want[policyPlace] = ""
+		}
+	}
+	text, had := want.String(), annotation(tree, InjectedAnnotation)
+	switch {
+	case want.equal(have) && text == had:
+		return nil, nil
+	case want.equal(have):
+		edits = nil
+	default:
+		edits = slices.Concat(removals, edits)
+	}
+	// What stands in the annotation is replaced: it is ours.
+	e := Edit{Path: []string{"metadata", "annotations", InjectedAnnotation}, Value: text}
+	if text == "" {
+		e.Value, e.Remove = nil, true
+		if all, err := mapAt(tree, e.Path[:2]); err == nil && len(all) == 1 {
+			e.Path = e.Path[:2]
+		}
+	}
+	return append(edits, e), nil
+}
+
+// KeepAll takes nothing back.
+func KeepAll(string) bool { return true }
+
+// wholeEntry is where a new entry of the rule's own policy goes.
+var wholeEntry = []string{"spec", "trafficPolicy", "portLevelSettings", "-"}
+
+// edit is what carries out the injection on the raw rule without anything of ours.
+func (i Injection) edit(bare map[string]any, tls policy.TLS) (Edit, error) {
+	path := []string{"spec", "trafficPolicy"}
+	if i.Subset != "" {
+		path = []string{"spec", "subsets", strconv.Itoa(i.SubsetIndex), "trafficPolicy"}
+	}
+	level, err := mapAt(bare, path)
+	if err != nil {
+		return Edit{}, err
+	}
+	if i.Entry >= 0 {
+		return Edit{Path: append(path, "portLevelSettings", strconv.Itoa(i.Entry), "tls"), Value: upperTLS(bare, level, i, tls)}, nil
+	}
+	entry := map[string]any{
+		"port": map[string]any{"number": float64(i.Port)},
+		"tls":  simpleTLS(i, tls),
+	}
+	for _, k := range inheritable {
+		if v := level[k]; v != nil {
+			entry[k] = v
+		}
+	}
+	return Edit{Path: append(path, "portLevelSettings", "-"), Value: entry}, nil
 }
 
 // upperTLS is the tls that an entry without its own gets: that of its level,
@@ -148,13 +174,6 @@ func simpleTLS(in Injection, tls policy.TLS) map[string]any {
 		out["subjectAltNames"] = []any{in.Host}
 	}
 	return out
-}
-
-func splitMarkers(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return strings.Split(s, ",")
 }
 
 func annotation(tree map[string]any, key string) string {
@@ -214,20 +233,28 @@ func injected(dr *networkingv1.DestinationRule, injections []Injection, tls poli
 	if err != nil {
 		return nil, err
 	}
-	edits, err := InjectEdits(tree, injections, tls)
+	edits, err := InjectEdits(tree, injections, tls, nil)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := Patch(tree, edits); err != nil {
 		return nil, err
 	}
-	raw, err := json.Marshal(tree)
-	if err != nil {
-		return nil, fmt.Errorf("failed to encode: %w", err)
-	}
 	out := &networkingv1.DestinationRule{}
-	if err := json.Unmarshal(raw, out); err != nil {
-		return nil, fmt.Errorf("failed to decode %s: %w", mesh.ObjectOf(dr), err)
+	if err := retype(tree, out); err != nil {
+		return nil, fmt.Errorf("%s: %w", mesh.ObjectOf(dr), err)
 	}
 	return out, nil
+}
+
+// retype decodes a tree.
+func retype(tree map[string]any, out any) error {
+	raw, err := json.Marshal(tree)
+	if err != nil {
+		return fmt.Errorf("failed to encode: %w", err)
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return fmt.Errorf("failed to decode: %w", err)
+	}
+	return nil
 }

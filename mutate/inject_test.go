@@ -2,6 +2,9 @@ package mutate_test
 
 import (
 	"encoding/json"
+	"maps"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,6 +18,9 @@ const host = "api.vendor.com"
 
 func at443() mutate.Injection { return mutate.Injection{Host: host, Port: 443, Entry: -1} }
 
+// sums are those in the annotation: of the values, as Istio's types write them.
+var sums = regexp.MustCompile(`=[0-9a-f]{8}`)
+
 func TestInjectEdits(t *testing.T) {
 	for _, c := range []struct {
 		name, spec, annotation string
@@ -25,12 +31,12 @@ func TestInjectEdits(t *testing.T) {
 		{
 			name: "a rule without a policy", spec: `{"host":"h"}`, injections: []mutate.Injection{at443()},
 			want:   `{"host":"h","trafficPolicy":{"portLevelSettings":[{"port":{"number":443},"tls":{"mode":"SIMPLE","sni":"api.vendor.com"}}]}}`,
-			marker: "port/443",
+			marker: "port/443,trafficPolicy",
 		},
 		{
 			name: "null for a policy", spec: `{"trafficPolicy":null}`, injections: []mutate.Injection{at443()},
 			want:   `{"trafficPolicy":{"portLevelSettings":[{"port":{"number":443},"tls":{"mode":"SIMPLE","sni":"api.vendor.com"}}]}}`,
-			marker: "port/443",
+			marker: "port/443,trafficPolicy",
 		},
 		{
 			name: "the settings that an entry would switch off are carried along, others are not",
@@ -72,13 +78,13 @@ func TestInjectEdits(t *testing.T) {
 			name: "the policy's settings", spec: `{}`, injections: []mutate.Injection{at443()},
 			tls:    policy.TLS{CACertificates: "system", SubjectAltNames: policy.SANsHost},
 			want:   `{"trafficPolicy":{"portLevelSettings":[{"port":{"number":443},"tls":{"mode":"SIMPLE","sni":"api.vendor.com","caCertificates":"system","subjectAltNames":["api.vendor.com"]}}]}}`,
-			marker: "port/443",
+			marker: "port/443,trafficPolicy",
 		},
 		{
-			name: "markers join those of earlier injections, sorted, each once", spec: `{}`, annotation: "port/8443,port/443",
+			name: "two ports; words of the annotation that say nothing are dropped", spec: `{}`, annotation: "port/8443,port/443=00000000",
 			injections: []mutate.Injection{at443(), {Host: host, Port: 80, Entry: -1}},
 			want:       `{"trafficPolicy":{"portLevelSettings":[{"port":{"number":443},"tls":{"mode":"SIMPLE","sni":"api.vendor.com"}},{"port":{"number":80},"tls":{"mode":"SIMPLE","sni":"api.vendor.com"}}]}}`,
-			marker:     "port/443,port/80,port/8443",
+			marker:     "port/443,port/80,trafficPolicy",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -88,7 +94,7 @@ func TestInjectEdits(t *testing.T) {
 			}
 			before, err := json.Marshal(at)
 			require.NoError(t, err)
-			edits, err := mutate.InjectEdits(at, c.injections, c.tls)
+			edits, err := mutate.InjectEdits(at, c.injections, c.tls, mutate.KeepAll)
 			require.NoError(t, err)
 			untouched, err := json.Marshal(at)
 			require.NoError(t, err)
@@ -98,13 +104,63 @@ func TestInjectEdits(t *testing.T) {
 			spec, err := json.Marshal(at["spec"])
 			require.NoError(t, err)
 			assert.JSONEq(t, c.want, string(spec))
-			assert.Equal(t, c.marker, at["metadata"].(map[string]any)["annotations"].(map[string]any)[mutate.InjectedAnnotation])
+			annotation := at["metadata"].(map[string]any)["annotations"].(map[string]any)[mutate.InjectedAnnotation]
+			assert.Equal(t, c.marker, sums.ReplaceAllString(annotation.(string), ""))
+
+			// A second time there is nothing to do, and taken back the spec is as it was.
+			edits, err = mutate.InjectEdits(at, c.injections, c.tls, nil)
+			require.NoError(t, err)
+			assert.Empty(t, edits)
+			edits, err = mutate.InjectEdits(at, nil, c.tls, nil)
+			require.NoError(t, err)
+			_, err = mutate.Patch(at, edits)
+			require.NoError(t, err)
+			spec, err = json.Marshal(at["spec"])
+			require.NoError(t, err)
+			assert.JSONEq(t, strings.NewReplacer(`"trafficPolicy":null`, ``, `,"tls":null`, ``).Replace(c.spec), string(spec))
+			assert.NotContains(t, at["metadata"], "annotations")
+		})
+	}
+}
+
+// What is injected beyond what is asked for stays if it may, unless the user took its
+// place or the rule is for another host by now.
+func TestInjectEditsKeepsForNow(t *testing.T) {
+	for _, c := range []struct {
+		name, edit string
+		kept       string
+	}{
+		{"as it was injected", ``, `port/443,subset/v2/port/443/tls,trafficPolicy`},
+		{"the entry was edited", `{"trafficPolicy":{"portLevelSettings":[{"port":{"number":443},"tls":{"mode":"MUTUAL"}}]}}`, `subset/v2/port/443/tls`},
+		{"an entry of the user's for the port", `{"trafficPolicy":{"portLevelSettings":[{"port":{"number":443},"tls":{"mode":"SIMPLE","sni":"api.vendor.com"}},{"port":{"number":443}}]}}`, `subset/v2/port/443/tls`},
+		{"the subset is gone", `{"subsets":null}`, `port/443,trafficPolicy`},
+		{"another host", `{"host":"www.vendor.com"}`, ``},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			at := tree(t, `{"metadata":{"annotations":{"mine":"x"}},"spec":{"host":"api.vendor.com","subsets":[{"name":"v1"},{"name":"v2","trafficPolicy":{"portLevelSettings":[{"port":{"number":443}}]}}]}}`)
+			edits, err := mutate.InjectEdits(at, []mutate.Injection{at443(), {Host: host, Port: 443, Subset: "v2", SubsetIndex: 1, Entry: 0}}, policy.TLS{}, nil)
+			require.NoError(t, err)
+			_, err = mutate.Patch(at, edits)
+			require.NoError(t, err)
+			if c.edit != "" {
+				maps.Copy(at["spec"].(map[string]any), tree(t, c.edit))
+			}
+
+			edits, err = mutate.InjectEdits(at, nil, policy.TLS{}, mutate.KeepAll)
+			require.NoError(t, err)
+			_, err = mutate.Patch(at, edits)
+			require.NoError(t, err)
+			annotations := at["metadata"].(map[string]any)["annotations"].(map[string]any)
+			assert.Equal(t, "x", annotations["mine"])
+			text, _ := annotations[mutate.InjectedAnnotation].(string)
+			assert.Equal(t, c.kept, sums.ReplaceAllString(text, ""))
+			assert.Equal(t, c.kept != "", len(mutate.Injected(at)) > 0)
 		})
 	}
 }
 
 func TestInjectEditsNothing(t *testing.T) {
-	edits, err := mutate.InjectEdits(tree(t, `{}`), nil, policy.TLS{})
+	edits, err := mutate.InjectEdits(tree(t, `{}`), nil, policy.TLS{}, mutate.KeepAll)
 	require.NoError(t, err)
 	assert.Empty(t, edits)
 }
@@ -121,7 +177,7 @@ func TestInjectEditsRefuseWhatLeadsNowhere(t *testing.T) {
 		{"a subset that is not there", `{"subsets":[]}`, mutate.Injection{Port: 443, Subset: "v1", Entry: 0}, "spec.subsets has no element 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := mutate.InjectEdits(tree(t, `{"spec":`+c.spec+`}`), []mutate.Injection{c.in}, policy.TLS{})
+			_, err := mutate.InjectEdits(tree(t, `{"spec":`+c.spec+`}`), []mutate.Injection{c.in}, policy.TLS{}, mutate.KeepAll)
 			require.EqualError(t, err, c.want)
 		})
 	}

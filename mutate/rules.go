@@ -3,12 +3,12 @@ package mutate
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1alpha3"
 	typev1beta1 "istio.io/api/type/v1beta1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -22,10 +22,13 @@ import (
 // Action is what happens to a DestinationRule.
 type Action string
 
-// Create writes a managed rule whole, Inject adds TLS to a user's.
+// Create writes a managed rule whole, Inject adds TLS to a user's. Adopt gives a managed
+// rule that is as it should be the owner references that it lacks, or takes away those
+// of owners that are gone; no admission waits for that.
 const (
 	Create Action = "create"
 	Inject Action = "inject"
+	Adopt  Action = "adopt"
 )
 
 // RuleChange is one DestinationRule that a host lacks, or that lacks TLS.
@@ -34,12 +37,16 @@ type RuleChange struct {
 	Host   string
 	// Ports are the service ports that get TLS, sorted.
 	Ports []uint32
-	// Rule is the rule as it should be. To Inject, carry out Injections on the
-	// raw object instead, so that nothing else of it is touched.
+	// Rule is the rule as it should be, with the resourceVersion that this was decided
+	// on, if it exists. To Inject, carry out Injections on the raw object instead, so
+	// that nothing else of it is touched.
 	Rule       *networkingv1.DestinationRule
 	Injections []Injection
 	// Shared says that clients beside gateways of the needs may see the rule.
 	Shared bool
+	// Unused says that something of ours stays in the rule that nothing needs: it stays
+	// marked with UnusedAnnotation, if it is.
+	Unused bool
 	// Needs are what makes it necessary.
 	Needs []mesh.Need
 }
@@ -65,10 +72,11 @@ type RulePlan struct {
 	// Desired are the managed rules that the host should have, and the
 	// injections that its users' rules lack.
 	Desired []RuleChange
-	// Changes are those of Desired that are not in the world yet.
+	// Changes are those of Desired that are not in the world yet. They take nothing away:
+	// what a rule of ours holds beyond Desired, it holds after them too.
 	Changes []RuleChange
-	// Stale are managed rules of the host that nothing needs any more.
-	Stale []*networkingv1.DestinationRule
+	// Surplus are the rules that hold more of ours than Desired.
+	Surplus []Surplus
 	// Unmet are needs that Desired cannot meet: nothing but a user's hand can.
 	Unmet []mesh.Need
 }
@@ -76,8 +84,9 @@ type RulePlan struct {
 // Rules plans the DestinationRules of host: what must exist so that every need
 // is met that the user did not switch off.
 //
-// The user's rules are judged as if the managed ones did not exist, so the plan
-// is the same whatever was written before. For each need without TLS:
+// The user's rules are judged as if the managed ones did not exist, and without what was
+// injected into them (w holds bare rules, see Bare), so the plan is the same whatever was
+// written before. For each need without TLS:
 //   - the rule in force is for exactly this host: TLS is injected into it, at the
 //     level that decides; a second rule beside it would lose against the older
 //     one (istio #60169);
@@ -129,25 +138,19 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 		again = d.findHarm(bare, after)
 	}
 
-	for _, c := range plan.Desired {
-		if c.Action == Inject || !slices.ContainsFunc(managed, func(dr *networkingv1.DestinationRule) bool {
-			return sameName(dr, c.Rule) && proto.Equal(&dr.Spec, &c.Rule.Spec)
-		}) {
-			plan.Changes = append(plan.Changes, c)
-		}
+	lacks := func(w *mesh.World) []mesh.Need {
+		return slices.DeleteFunc(w.Needs(host, always), func(n mesh.Need) bool { return !n.Lacks() })
 	}
-	for _, dr := range managed {
-		if !slices.ContainsFunc(plan.Desired, func(c RuleChange) bool { return sameName(dr, c.Rule) }) {
-			plan.Stale = append(plan.Stale, dr)
-		}
-	}
-	// Trust the model of Istio, not the plan: judge the world that it leads to.
 	if len(lacking) > 0 {
-		for _, n := range after.Needs(host, always) {
-			if n.Lacks() {
-				plan.Unmet = append(plan.Unmet, n)
-			}
-		}
+		// Trust the model of Istio, not the plan: judge the world that it leads to.
+		plan.Unmet = lacks(after)
+	}
+	err := plan.compare(managed, users, func(kept *networkingv1.DestinationRule) bool {
+		with := bare.WithRules(host, withRule(withChanges(users, plan.Desired), kept))
+		return takes(after, with, host, kept) || len(lacks(with)) > len(plan.Unmet)
+	})
+	if err != nil {
+		return plan, fmt.Errorf("failed to compare the DestinationRules of %s: %w", host, err)
 	}
 	return plan, nil
 }
@@ -163,10 +166,14 @@ func ruleless(n mesh.Need) int {
 func withChanges(users []*networkingv1.DestinationRule, changes []RuleChange) []*networkingv1.DestinationRule {
 	out := slices.Clone(users)
 	for _, c := range changes {
-		out = slices.DeleteFunc(out, func(dr *networkingv1.DestinationRule) bool { return sameName(dr, c.Rule) })
-		out = append(out, c.Rule)
+		out = withRule(out, c.Rule)
 	}
 	return out
+}
+
+// withRule returns rules with dr, in place of one of its name.
+func withRule(rules []*networkingv1.DestinationRule, dr *networkingv1.DestinationRule) []*networkingv1.DestinationRule {
+	return append(slices.DeleteFunc(rules, func(o *networkingv1.DestinationRule) bool { return sameName(o, dr) }), dr)
 }
 
 // drafts collects what the needs of a host ask for, one draft a rule.
@@ -251,26 +258,40 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 	if len(d.list) == 0 {
 		return false
 	}
-	for _, client := range before.ClientsOf(d.host) {
-		svc := before.Service(client, d.host)
-		if len(before.RoutesTo(d.host)) > 0 {
-			svc = before.RoutedService(client, d.host)
+	found := false
+	for was, now := range inForce(before, after, d.host) {
+		if dr := d.harmful(was, now); dr != nil {
+			d.excluded[nameOf(dr.rule)] = true
+			found = true
+			break
 		}
-		if svc == nil {
-			continue
-		}
-		// Of a gateway's pods no labels are known: any workloadSelector may fit them.
-		client.Gateway = false
-		had, _ := before.EffectiveRules(client, svc)
-		has, _ := after.EffectiveRules(client, svc)
-		for _, e := range slices.Concat(had, has) {
-			if dr := d.harmful(forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)); dr != nil {
-				d.excluded[nameOf(dr.rule)] = true
-				return true
+	}
+	return found
+}
+
+// inForce yields the rules that some workloads apply in the one and in the other world;
+// nil: none.
+func inForce(before, after *mesh.World, host string) iter.Seq2[*mesh.Effective, *mesh.Effective] {
+	return func(yield func(was, now *mesh.Effective) bool) {
+		for _, client := range before.ClientsOf(host) {
+			svc := before.Service(client, host)
+			if len(before.RoutesTo(host)) > 0 {
+				svc = before.RoutedService(client, host)
+			}
+			if svc == nil {
+				continue
+			}
+			// Of a gateway's pods no labels are known: any workloadSelector may fit them.
+			client.Gateway = false
+			had, _ := before.EffectiveRules(client, svc)
+			has, _ := after.EffectiveRules(client, svc)
+			for _, e := range slices.Concat(had, has) {
+				if !yield(forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)) {
+					return
+				}
 			}
 		}
 	}
-	return false
 }
 
 // harmful returns the draft that makes workloads apply the rule now, where that is
@@ -533,6 +554,7 @@ func (d *drafts) changes() ([]RuleChange, error) {
 			if len(rule.Annotations) == 0 {
 				rule.Annotations = nil
 			}
+			byPort(rule)
 		}
 		out = append(out, c)
 	}
@@ -540,6 +562,13 @@ func (d *drafts) changes() ([]RuleChange, error) {
 		return cmp.Or(cmp.Compare(a.Rule.Namespace, b.Rule.Namespace), cmp.Compare(a.Rule.Name, b.Rule.Name))
 	})
 	return out, nil
+}
+
+// byPort sorts the port entries of a rule of ours, which says the same in any order.
+func byPort(dr *networkingv1.DestinationRule) {
+	slices.SortStableFunc(dr.Spec.GetTrafficPolicy().GetPortLevelSettings(), func(a, b *networking.TrafficPolicy_PortTrafficPolicy) int {
+		return cmp.Compare(a.GetPort().GetNumber(), b.GetPort().GetNumber())
+	})
 }
 
 // MarshalRule encodes a created rule without the fields that only the server
@@ -552,6 +581,7 @@ func MarshalRule(dr *networkingv1.DestinationRule) (map[string]any, error) {
 	delete(tree, "status")
 	if meta, ok := tree["metadata"].(map[string]any); ok {
 		delete(meta, "creationTimestamp")
+		delete(meta, "resourceVersion")
 	}
 	return tree, nil
 }

@@ -155,8 +155,9 @@ func TestRulesPlan(t *testing.T) {
 			assert.Equal(t, c.desired, texts(got.Desired))
 			assert.Equal(t, c.changes, texts(got.Changes))
 			var stale []string
-			for _, dr := range got.Stale {
-				stale = append(stale, dr.Namespace+"/"+dr.Name)
+			for _, s := range got.Surplus {
+				assert.Nil(t, s.Want)
+				stale = append(stale, s.Rule.Namespace+"/"+s.Rule.Name)
 			}
 			assert.Equal(t, c.stale, stale)
 			assert.Empty(t, got.Unmet)

@@ -129,8 +129,10 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 				return errored(fmt.Errorf("%s needs a DestinationRule that cannot be written, so its requests would leave in clear: %w",
 					mesh.ObjectOf(r.object), err))
 			}
-			for _, c := range written {
-				ans.warnings = append(ans.warnings, fmt.Sprintf("%s %s", did(c.Action, r.dryRun), c))
+			for _, w := range written {
+				if did, tell := w.verb.past(r.dryRun); tell {
+					ans.warnings = append(ans.warnings, fmt.Sprintf("%s %s", did, w.change))
+				}
 			}
 			ans.findings = slices.Concat(findings, late)
 			if !r.dryRun {
@@ -144,17 +146,6 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 		resp.Warnings = ans.allWarnings()
 		return resp, ans
 	})
-}
-
-// did says what was done, or in a dry run would be.
-func did(a mutate.Action, dryRun bool) string {
-	switch {
-	case dryRun:
-		return "would " + string(a)
-	case a == mutate.Inject:
-		return "injected"
-	}
-	return "created"
 }
 
 // serve does what both phases have in common: it decodes, decides the mode, and

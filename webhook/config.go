@@ -32,6 +32,13 @@ type Config struct {
 	// DrainDelay is how long the server goes on serving after it said that it is
 	// no longer ready, until no API server sends it requests any more.
 	DrainDelay time.Duration
+	// Reconcile brings objects in line after admission too.
+	Reconcile bool
+	// GracePeriod is how long what nothing needs any more stays: longer than an admission
+	// can take, which may rely on it.
+	GracePeriod time.Duration
+	// ResyncPeriod is the time between two passes over all hosts.
+	ResyncPeriod time.Duration
 }
 
 // servingNames are the names and addresses of the server's own certificate.
@@ -61,5 +68,7 @@ func (c Config) validate() error {
 	require(c.HealthBindAddress != "", "the address of the probes must not be empty")
 	require(c.Namespace != "", "the namespace that the server runs in must be known: set POD_NAMESPACE or --namespace")
 	require(c.DrainDelay >= 0, "the drain delay must not be negative")
+	require(c.GracePeriod >= 0, "the grace period must not be negative")
+	require(c.ResyncPeriod >= 0, "the resync period must not be negative")
 	return errors.Join(errs...)
 }

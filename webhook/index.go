@@ -3,6 +3,8 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -32,7 +34,13 @@ const (
 	indexTLSDestination = "tlsDestination"
 	// indexDelegate finds VirtualServices by "namespace/name" of a delegate.
 	indexDelegate = "delegate"
-	// indexSelector finds Services by each "key=value" of their selector.
+	// indexCalled finds VirtualServices by their own hosts, where these decide what a
+	// destination without a port means.
+	indexCalled = "called"
+	// indexGateway finds VirtualServices by "namespace/name" of a Gateway.
+	indexGateway = "gateway"
+	// indexSelector finds Services by each "key=value" of their selector, and Gateways by
+	// the first of theirs.
 	indexSelector = "selector"
 )
 
@@ -59,11 +67,22 @@ var indexes = []struct {
 	{&networkingv1.VirtualService{}, indexDestination, keysOf(mesh.HTTPDestinationHosts)},
 	{&networkingv1.VirtualService{}, indexTLSDestination, keysOf(mesh.TLSDestinationHosts)},
 	{&networkingv1.VirtualService{}, indexDelegate, keysOf(func(vs *networkingv1.VirtualService) []string {
-		var out []string
-		for _, d := range mesh.DelegatesOf(vs) {
-			out = append(out, d.String())
+		return namesOf(mesh.DelegatesOf(vs))
+	})},
+	{&networkingv1.VirtualService{}, indexCalled, keysOf(func(vs *networkingv1.VirtualService) []string {
+		if !mesh.HostsTellPorts(vs) {
+			return nil
 		}
-		return out
+		return mesh.VirtualServiceHosts(vs)
+	})},
+	{&networkingv1.VirtualService{}, indexGateway, keysOf(func(vs *networkingv1.VirtualService) []string {
+		return namesOf(mesh.GatewayNames(vs))
+	})},
+	{&networkingv1.Gateway{}, indexSelector, keysOf(func(gw *networkingv1.Gateway) []string {
+		if pair, ok := firstPair(gw.Spec.GetSelector()); ok {
+			return []string{pair}
+		}
+		return nil
 	})},
 	{&corev1.Service{}, indexSelector, keysOf(func(svc *corev1.Service) []string {
 		var out []string
@@ -154,6 +173,22 @@ func stripServer(s *networking.Server) {
 		s.Tls = &networking.ServerTLSSettings{Mode: s.Tls.Mode}
 	}
 	s.Name, s.DefaultEndpoint = "", ""
+}
+
+// firstPair returns the first "key=value" of a selector, in the order of the keys.
+func firstPair(selector map[string]string) (pair string, ok bool) {
+	for _, k := range slices.Sorted(maps.Keys(selector)) {
+		return mesh.SelectorPair(k, selector[k]), true
+	}
+	return "", false
+}
+
+func namesOf(keys []types.NamespacedName) []string {
+	var out []string
+	for _, k := range keys {
+		out = append(out, k.String())
+	}
+	return out
 }
 
 func keyOf(o metav1.Object) types.NamespacedName {

@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
-	"github.com/egress-tls/egress-tls-webhook/mutate"
 )
 
 // metrics are the Prometheus metrics of the webhook. Names are stable.
@@ -22,6 +21,9 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	findings *prometheus.CounterVec
 	rules    *prometheus.CounterVec
+	headers  prometheus.Counter
+	failing  *prometheus.GaugeVec
+	leading  prometheus.Gauge
 	live     *prometheus.CounterVec
 	// undecided has no labels: the debug log names the object.
 	undecided prometheus.Counter
@@ -44,8 +46,20 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"code", "severity"}),
 		rules: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_tls_destinationrules_written_total",
-			Help: "DestinationRules written before an admission was answered, by action (create, inject).",
-		}, []string{"action"}),
+			Help: "Writes of DestinationRules, by who wrote (admission, before its answer, or reconciler) and action (create, restore, inject, adopt, keep, mark, take back, delete).",
+		}, []string{"by", "action"}),
+		headers: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "egress_tls_virtualservices_written_total",
+			Help: "VirtualServices that the reconciler has added request headers to.",
+		}),
+		failing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "egress_tls_reconcile_failing",
+			Help: "Hosts (controller destinationrules) and VirtualServices (controller virtualservices) whose last reconciliation failed.",
+		}, []string{"controller"}),
+		leading: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "egress_tls_leading",
+			Help: "1 on the replica that removes what is not needed any more, 0 on all others.",
+		}),
 		live: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_tls_live_reads_total",
 			Help: "Reads of the API server for what the informers did not know, by reason.",
@@ -55,7 +69,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Match entries in the validating phase that were left undecided: neither proved dead nor shown to be live.",
 		}),
 	}
-	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.live, m.undecided)
+	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.headers, m.failing, m.leading, m.live, m.undecided)
 	return m
 }
 
@@ -68,7 +82,13 @@ func (m *metrics) observe(ph phase, req admission.Request, mode policy.Mode, dry
 	m.undecided.Add(float64(len(ans.undecided)))
 }
 
-func (m *metrics) wrote(c mutate.RuleChange) { m.rules.WithLabelValues(string(c.Action)).Inc() }
+// Who writes DestinationRules.
+const (
+	byAdmission  = "admission"
+	byReconciler = "reconciler"
+)
+
+func (m *metrics) wrote(by string, did verb) { m.rules.WithLabelValues(by, string(did)).Inc() }
 
 func (m *metrics) readLive(reason string) { m.live.WithLabelValues(reason).Inc() }
 

@@ -83,6 +83,16 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 		runnables = append(runnables, server("metrics", listeners.metrics, mux, log))
 	}
+	if cfg.Reconcile {
+		l, err := newLeader(cfg, a.metrics, log.WithName("leader"))
+		if err != nil {
+			return err
+		}
+		if err := setupReconciler(mgr, cfg, a, l.leading.Load, log.WithName("reconciler")); err != nil {
+			return err
+		}
+		runnables = append(runnables, manager.RunnableFunc(l.Start))
+	}
 	for _, r := range runnables {
 		if _, ok := r.(*manager.Server); !ok { // the manager starts servers first by their type
 			r = everyReplica{r}
@@ -121,6 +131,10 @@ func newManager(cfg Config, log logr.Logger) (ctrl.Manager, error) {
 		return nil, err
 	}
 	opts := cacheOptions()
+	if cfg.ResyncPeriod > 0 {
+		// Each of them goes through all objects as if they had changed: the full pass.
+		opts.SyncPeriod = &cfg.ResyncPeriod
+	}
 	opts.ByObject = map[client.Object]cache.ByObject{}
 	if cfg.CertDir == "" {
 		named := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", cfg.ConfigurationName)}
@@ -170,7 +184,7 @@ func newAdmitter(mgr ctrl.Manager, cfg Config, m *metrics, synced func() bool) *
 				read:    func(ctx context.Context) ([]*networkingv1.ServiceEntry, error) { return listServiceEntries(ctx, live) },
 			},
 		},
-		rules:   &ruleWriter{writer: mgr.GetClient(), live: live},
+		rules:   &ruleWriter{writer: mgr.GetClient(), live: live, tls: cfg.Policy.TLS},
 		metrics: m,
 		synced:  synced,
 	}

@@ -28,6 +28,9 @@ type view struct {
 	// entries are the ServiceEntries as the API server has them now.
 	entries *freshList[*networkingv1.ServiceEntry]
 	onLive  func(reason string)
+	// cachedOnly takes what the informers do not know for missing: the reconciler looks
+	// again when they do.
+	cachedOnly bool
 }
 
 // world returns the world after the admission of o, which it holds in place of
@@ -38,18 +41,40 @@ type view struct {
 // to an external host or port that they do not know. The DestinationRules of
 // freshRules, a set of namespaces, are read from there too.
 func (v *view) world(ctx context.Context, pol *policy.Policy, o metav1.Object, freshRules map[string]struct{}) (*mesh.World, error) {
-	c := &collector{
-		view: v, policy: pol, self: o,
+	c := v.collector(pol, freshRules)
+	c.self = o
+	if err := c.collect(ctx); err != nil {
+		return nil, fmt.Errorf("failed to read the mesh around %s: %w", mesh.ObjectOf(o), err)
+	}
+	return decision.World(c.objects, pol), nil
+}
+
+// hostWorld returns the world as it is, as far as it matters for the DestinationRules of
+// host, exact or a wildcard. freshRules are as in world.
+func (v *view) hostWorld(ctx context.Context, pol *policy.Policy, host string, freshRules map[string]struct{}) (*mesh.World, error) {
+	c := v.collector(pol, freshRules)
+	err := c.readRules(ctx)
+	if err == nil {
+		err = c.rulesFor(ctx, host) // also where no ServiceEntry lists it any more
+	}
+	if err == nil {
+		err = c.host(ctx, host)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the mesh around host %s: %w", host, err)
+	}
+	return decision.World(c.objects, pol), nil
+}
+
+func (v *view) collector(pol *policy.Policy, freshRules map[string]struct{}) *collector {
+	return &collector{
+		view: v, policy: pol,
 		seen:    map[objectKey]struct{}{},
 		hosts:   map[string]struct{}{},
 		fresh:   map[types.NamespacedName]*networkingv1.ServiceEntry{},
 		rules:   map[string][]*networkingv1.DestinationRule{},
 		freshNS: freshRules,
 	}
-	if err := c.collect(ctx); err != nil {
-		return nil, fmt.Errorf("failed to read the mesh around %s: %w", mesh.ObjectOf(o), err)
-	}
-	return decision.World(c.objects, pol), nil
 }
 
 // namespaceLabels returns the labels of a namespace, read from the API server if
@@ -70,7 +95,7 @@ func (v *view) get(ctx context.Context, key types.NamespacedName, o client.Objec
 		return apierrors.NewNotFound(schema.GroupResource{}, key.String())
 	}
 	err := v.getCached(ctx, key, o)
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) && !v.cachedOnly {
 		v.onLive("get")
 		err = failedToGet(v.live.Get(ctx, key, o), key, o)
 	}
@@ -147,7 +172,7 @@ func (c *collector) aroundVirtualService(ctx context.Context, vs *networkingv1.V
 		if err := c.scope(ctx, s); err != nil {
 			return err
 		}
-		if !c.knowsDestinations(ctx, s) {
+		if !c.cachedOnly && !c.knowsDestinations(ctx, s) {
 			if err := c.readEntries(ctx); err != nil {
 				return err
 			}
@@ -397,12 +422,12 @@ func (c *collector) gateways(ctx context.Context, vs *networkingv1.VirtualServic
 
 // services gathers those that tell where the pods of a Gateway run.
 func (c *collector) services(ctx context.Context, gw *networkingv1.Gateway) error {
-	keys := slices.Sorted(maps.Keys(gw.Spec.GetSelector()))
-	if len(keys) == 0 {
+	pair, ok := firstPair(gw.Spec.GetSelector())
+	if !ok {
 		return nil
 	}
 	var services corev1.ServiceList
-	if err := c.list(ctx, &services, indexSelector, mesh.SelectorPair(keys[0], gw.Spec.GetSelector()[keys[0]])); err != nil {
+	if err := c.list(ctx, &services, indexSelector, pair); err != nil {
 		return err
 	}
 	for i := range services.Items {

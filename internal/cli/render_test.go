@@ -149,7 +149,7 @@ func TestRenderInjectsIntoBackground(t *testing.T) {
 kind: DestinationRule
 metadata:
   annotations:
-    egress-tls.dev/injected: port/443
+    egress-tls.dev/injected: port/443=fbf57920
     team: web
   name: cnn
   namespace: default
@@ -181,7 +181,7 @@ func TestRenderInjectsForOthers(t *testing.T) {
 	got := run(text, "render", "-f", "-")
 	require.Equal(t, OK, got.code, got.err)
 	assert.Equal(t, 1, strings.Count(got.out, "mode: SIMPLE"))
-	assert.Equal(t, 1, strings.Count(got.out, "egress-tls.dev/injected: port/443"))
+	assert.Equal(t, 1, strings.Count(got.out, "egress-tls.dev/injected: port/443=fbf57920"))
 	assert.Equal(t, got.out, run(got.out, "render", "-f", "-").out)
 }
 

@@ -68,7 +68,7 @@ func (in *input) renderRule(r *rendering, key manifest.Key, c mutate.RuleChange)
 		}
 		r.created = append(r.created, createdRule{key, tree})
 	case mine == nil:
-		edits, err := mutate.InjectEdits(stored.Tree(), c.Injections, in.policy.TLS)
+		edits, err := mutate.InjectEdits(stored.Tree(), c.Injections, in.policy.TLS, mutate.KeepAll)
 		if err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (in *input) renderRule(r *rendering, key manifest.Key, c mutate.RuleChange)
 		}
 		r.edits[mine] = edits
 	default:
-		edits, err := mutate.InjectEdits(mine.Tree(), c.Injections, in.policy.TLS)
+		edits, err := mutate.InjectEdits(mine.Tree(), c.Injections, in.policy.TLS, mutate.KeepAll)
 		if err != nil {
 			return err
 		}

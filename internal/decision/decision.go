@@ -24,8 +24,16 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/validate"
 )
 
-// World is the world that objects make under a policy.
+// World is the world that objects make under a policy. What was injected into
+// DestinationRules is not in it, see mutate.Bare; one that cannot be read is taken as it
+// is.
 func World(objs mesh.Objects, pol *policy.Policy) *mesh.World {
+	objs.DestinationRules = slices.Clone(objs.DestinationRules)
+	for i, dr := range objs.DestinationRules {
+		if bare, err := mutate.Bare(dr); err == nil {
+			objs.DestinationRules[i] = bare
+		}
+	}
 	return mesh.NewWorld(objs, mesh.Options{
 		RootNamespace:     pol.RootNamespace,
 		GatewayNamespaces: pol.GatewayNamespaces,
@@ -62,7 +70,7 @@ func Decide(w *mesh.World, pol *policy.Policy, o metav1.Object, raw map[string]a
 // that old has too are warnings. They are compared here, before their findings
 // are bounded in number; finding.Ratchet does the same for all other findings.
 func DecideUpdate(w *mesh.World, pol *policy.Policy, old, o metav1.Object, raw map[string]any) (Outcome, error) {
-	d := decider{world: w, policy: pol}
+	d := decider{world: w, policy: pol, old: old}
 	var err error
 	switch o := o.(type) {
 	case *networkingv1.VirtualService:
@@ -83,6 +91,8 @@ type decider struct {
 	world  *mesh.World
 	policy *policy.Policy
 	out    Outcome
+	// old is what an update replaces, or nil.
+	old metav1.Object
 	// self and raw are the object when it is a DestinationRule.
 	self *networkingv1.DestinationRule
 	raw  map[string]any
@@ -256,10 +266,14 @@ func (d *decider) destinationRule(dr *networkingv1.DestinationRule, raw map[stri
 		return nil
 	}
 	d.self, d.raw = dr, raw
-	return d.rules(d.world.Hosts(mesh.RuleHost(dr)), func(n mesh.Need) (mesh.Need, bool) {
-		return n, n.Rule != nil && slices.Contains(n.Rule.Members, dr) ||
-			n.Hidden != nil && slices.Contains(n.Hidden.Members, dr)
+	isMember := func(e *mesh.Effective) bool { return e != nil && slices.ContainsFunc(e.Members, d.isSelf) }
+	return d.rules(append(d.world.Hosts(mesh.RuleHost(dr)), mesh.RuleHost(dr)), func(n mesh.Need) (mesh.Need, bool) {
+		return n, isMember(n.Rule) || isMember(n.Hidden)
 	})
+}
+
+func (d *decider) isSelf(dr *networkingv1.DestinationRule) bool {
+	return d.self != nil && mesh.ObjectOf(dr) == mesh.ObjectOf(d.self)
 }
 
 // rules plans the DestinationRules of hosts and keeps what concerns the object:
@@ -272,6 +286,9 @@ func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, boo
 		if err != nil {
 			return err
 		}
+		if err := d.takeBack(plan); err != nil {
+			return err
+		}
 		needs := narrow(plan.Needs, concerns)
 		if len(needs) == 0 {
 			continue
@@ -282,14 +299,14 @@ func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, boo
 		}
 		for _, c := range plan.Changes {
 			c.Needs = narrow(c.Needs, concerns)
-			if len(c.Needs) == 0 {
+			if len(c.Needs) == 0 || c.Action == mutate.Adopt {
 				continue
 			}
 			switch {
 			case d.policy.DestinationRules == policy.RequireRules:
 				d.find(tlsMissing(c.Needs, "the policy requires that you bring one (destinationRules: Require).",
 					"Apply the output of `egress-tls render -f FILE`.")...)
-			case c.Action == mutate.Inject && d.self != nil && mesh.ObjectOf(c.Rule) == mesh.ObjectOf(d.self):
+			case c.Action == mutate.Inject && d.isSelf(c.Rule):
 				if err := d.injectSelf(c); err != nil {
 					return err
 				}
@@ -297,8 +314,7 @@ func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, boo
 				d.out.Rules = append(d.out.Rules, c)
 			}
 		}
-		d.find(tlsMissing(narrow(plan.Unmet, concerns), "none can be added that would be in force and override none of those that exist for the host.",
-			"Export one of the host's DestinationRules that has tls to the proxies of this route (exportTo), or give them one in their own namespace.")...)
+		d.find(tlsMissing(narrow(plan.Unmet, concerns), unmetWhy, unmetRemedy)...)
 		if d.policy.DestinationRules == policy.CreateRules {
 			d.find(doubleTLS(d.world, plan, concerns)...)
 		}
@@ -307,9 +323,12 @@ func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, boo
 }
 
 func (d *decider) injectSelf(c mutate.RuleChange) error {
-	edits, err := mutate.InjectEdits(d.raw, c.Injections, d.policy.TLS)
+	edits, err := mutate.InjectEdits(d.raw, c.Injections, d.policy.TLS, d.stays)
 	if err != nil {
 		return fmt.Errorf("failed to inject TLS into %s: %w", mesh.ObjectOf(d.self), err)
+	}
+	if len(edits) == 0 {
+		return nil
 	}
 	d.out.Edits = append(d.out.Edits, edits...)
 	for _, in := range c.Injections {
@@ -317,6 +336,42 @@ func (d *decider) injectSelf(c mutate.RuleChange) error {
 	}
 	return nil
 }
+
+// takeBack takes out of the object under admission what was injected, is needed by
+// nothing, and may not stay: see stays and mutate.InjectEdits.
+func (d *decider) takeBack(plan mutate.RulePlan) error {
+	i := slices.IndexFunc(plan.Surplus, func(s mutate.Surplus) bool { return d.isSelf(s.Rule) })
+	if i < 0 || d.policy.DestinationRules != policy.CreateRules ||
+		slices.ContainsFunc(plan.Changes, func(c mutate.RuleChange) bool { return d.isSelf(c.Rule) }) {
+		return nil
+	}
+	edits, err := mutate.InjectEdits(d.raw, plan.Surplus[i].Want.Injections, d.policy.TLS, d.stays)
+	if err != nil {
+		return fmt.Errorf("failed to take TLS back from %s: %w", mesh.ObjectOf(d.self), err)
+	}
+	if len(edits) > 0 {
+		d.out.Edits = append(d.out.Edits, edits...)
+		d.out.Changes = append(d.out.Changes, "spec: took back injected tls that nothing needs any more")
+	}
+	return nil
+}
+
+// stays reports whether what was injected at a place of the object under admission may
+// stay for now: unless the stored object has it no more. Whoever keeps our injections in
+// their own files would put them back for ever.
+func (d *decider) stays(place string) bool {
+	if d.old == nil {
+		return true
+	}
+	tree, err := mutate.Tree(d.old)
+	return err == nil && slices.Contains(mutate.Injected(tree), place)
+}
+
+// What is said of needs that a plan cannot meet.
+const (
+	unmetWhy    = "none can be added that would be in force and override none of those that exist for the host."
+	unmetRemedy = "Export one of the host's DestinationRules that has tls to the proxies of this route (exportTo), or give them one in their own namespace."
+)
 
 func narrow(needs []mesh.Need, concerns func(mesh.Need) (mesh.Need, bool)) []mesh.Need {
 	var out []mesh.Need

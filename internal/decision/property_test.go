@@ -135,6 +135,7 @@ func TestDecisionsAreAFixpoint(t *testing.T) {
 		objects = admitAll(t, objects, pol)
 		objects, unmet := reconcile(t, objects, pol)
 		world := scenario.World(objects, pol)
+		stored := asStored(objects, pol)
 
 		for _, o := range objects {
 			if !o.Decided() {
@@ -149,9 +150,9 @@ func TestDecisionsAreAFixpoint(t *testing.T) {
 			plan, err := mutate.Rules(world, host, pol)
 			require.NoError(t, err)
 			require.Empty(t, plan.Changes)
-			require.Empty(t, plan.Stale)
+			require.Empty(t, plan.Surplus)
 			var open int
-			for _, n := range world.Needs(host, pol.Originate == policy.Always) {
+			for _, n := range stored.Needs(host, pol.Originate == policy.Always) {
 				if n.Lacks() {
 					open++
 				}
@@ -235,19 +236,29 @@ func reconcile(t *rapid.T, objects []scenario.Object, pol *policy.Policy) ([]sce
 		for _, c := range plan.Changes {
 			objects = carryOut(t, objects, c, pol)
 		}
-		objects = slices.DeleteFunc(objects, func(o scenario.Object) bool {
-			return slices.ContainsFunc(plan.Stale, func(dr *networkingv1.DestinationRule) bool { return o.Typed == dr })
-		})
+		for _, s := range plan.Surplus {
+			if s.Want != nil {
+				objects = carryOutFor(t, objects, *s.Want, pol, nil)
+				continue
+			}
+			objects = slices.DeleteFunc(objects, func(o scenario.Object) bool { return isRule(o, s.Rule) })
+		}
 		unmet[host] = plan.Unmet
 	}
 	return objects, unmet
 }
 
 func carryOut(t *rapid.T, objects []scenario.Object, c mutate.RuleChange, pol *policy.Policy) []scenario.Object {
-	at := slices.IndexFunc(objects, func(o scenario.Object) bool {
-		_, ok := o.Typed.(*networkingv1.DestinationRule)
-		return ok && o.Typed.GetNamespace() == c.Rule.Namespace && o.Typed.GetName() == c.Rule.Name
-	})
+	return carryOutFor(t, objects, c, pol, mutate.KeepAll)
+}
+
+func isRule(o scenario.Object, rule *networkingv1.DestinationRule) bool {
+	_, ok := o.Typed.(*networkingv1.DestinationRule)
+	return ok && o.Typed.GetNamespace() == rule.Namespace && o.Typed.GetName() == rule.Name
+}
+
+func carryOutFor(t *rapid.T, objects []scenario.Object, c mutate.RuleChange, pol *policy.Policy, keep func(string) bool) []scenario.Object {
+	at := slices.IndexFunc(objects, func(o scenario.Object) bool { return isRule(o, c.Rule) })
 	if c.Action == mutate.Create {
 		tree, err := mutate.MarshalRule(c.Rule)
 		require.NoError(t, err)
@@ -258,12 +269,21 @@ func carryOut(t *rapid.T, objects []scenario.Object, c mutate.RuleChange, pol *p
 		return objects
 	}
 	require.GreaterOrEqual(t, at, 0)
-	edits, err := mutate.InjectEdits(objects[at].Raw, c.Injections, pol.TLS)
+	edits, err := mutate.InjectEdits(objects[at].Raw, c.Injections, pol.TLS, keep)
 	require.NoError(t, err)
 	_, err = mutate.Patch(objects[at].Raw, edits)
 	require.NoError(t, err)
 	objects[at] = reparsed(t, objects[at].Raw)
 	return objects
+}
+
+// asStored is the world with what was injected.
+func asStored(objects []scenario.Object, pol *policy.Policy) *mesh.World {
+	var in mesh.Objects
+	for _, o := range objects {
+		in.Add(o.Typed)
+	}
+	return mesh.NewWorld(in, mesh.Options{RootNamespace: pol.RootNamespace, GatewayNamespaces: pol.GatewayNamespaces})
 }
 
 func reparsed(t *rapid.T, raw map[string]any) scenario.Object {

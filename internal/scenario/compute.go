@@ -142,7 +142,7 @@ func CarryOut(objects []Object, changes []mutate.RuleChange, pol *policy.Policy)
 			return nil, nil, fmt.Errorf("%s is injected into, and there is none", name)
 		case c.Action == mutate.Inject:
 			o = objects[at]
-			edits, err := mutate.InjectEdits(o.Raw, c.Injections, pol.TLS)
+			edits, err := mutate.InjectEdits(o.Raw, c.Injections, pol.TLS, mutate.KeepAll)
 			if err != nil {
 				return nil, nil, err
 			}

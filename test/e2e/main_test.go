@@ -34,6 +34,10 @@ exemptions:
   usernames: [` + setupUser + `]
 `
 
+// admissionAlone keeps the reconciler from what setupUser stores, and from finishing what
+// these tests want to see from admission. It has tests of its own.
+const admissionAlone = "--reconcile=false"
+
 // oldest chooses the end of the supported versions that the tests run at.
 var oldest = flag.Bool("oldest", false, "run against the oldest supported Kubernetes and Istio CRDs")
 
@@ -116,7 +120,7 @@ func serverWith(t *testing.T, policy string) *controlplane.Webhook {
 	t.Helper()
 	if running.webhook == nil || running.policy != policy {
 		stopServer(t)
-		running.webhook = start(t, controlplane.WebhookOptions{Args: []string{"--config=" + writeFile(t, policy)}})
+		running.webhook = start(t, controlplane.WebhookOptions{Args: []string{"--config=" + writeFile(t, policy), admissionAlone}})
 		running.policy = policy
 	}
 	running.webhook.LogOnFailure(t)
@@ -127,7 +131,7 @@ func serverWith(t *testing.T, policy string) *controlplane.Webhook {
 func ownServer(t *testing.T, options controlplane.WebhookOptions) *controlplane.Webhook {
 	t.Helper()
 	stopServer(t)
-	options.Args = append(options.Args, "--config="+writeFile(t, defaultPolicy))
+	options.Args = append(options.Args, "--config="+writeFile(t, defaultPolicy), admissionAlone)
 	webhook := start(t, options)
 	webhook.LogOnFailure(t)
 	t.Cleanup(func() { _ = webhook.Kill() })

@@ -1,0 +1,127 @@
+package webhook
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+)
+
+// concern tells what has to be looked at again when an object appears, changes or goes:
+// which hosts' DestinationRules, and which VirtualServices' headers. It reads the
+// informers alone. Too much costs time, too little waits for the next full pass.
+type concern struct{ cached client.Reader }
+
+// hosts returns the hosts whose DestinationRules o has to do with.
+func (c concern) hosts(ctx context.Context, o client.Object) []string {
+	var out []string
+	switch o := o.(type) {
+	case *networkingv1.DestinationRule:
+		host := mesh.RuleHost(o)
+		out = append(out, host)
+		if mesh.IsWildcard(host) {
+			for _, se := range list(ctx, c.cached, &networkingv1.ServiceEntryList{}, indexUnder, host).Items {
+				out = append(out, slices.DeleteFunc(slices.Clone(mesh.ServiceEntryHosts(se)), func(h string) bool { return !mesh.WildcardFits(host, h) })...)
+			}
+		}
+	case *networkingv1.ServiceEntry:
+		out = append(out, mesh.ServiceEntryHosts(o)...)
+		for _, h := range mesh.ServiceEntryHosts(o) {
+			out = append(out, c.hostsOfRoutes(ctx, c.routes(ctx, indexCalled, h))...)
+		}
+	case *corev1.Namespace:
+		for _, se := range inNamespace(ctx, c.cached, &networkingv1.ServiceEntryList{}, o.Name).Items {
+			out = append(out, mesh.ServiceEntryHosts(se)...)
+		}
+		for _, dr := range inNamespace(ctx, c.cached, &networkingv1.DestinationRuleList{}, o.Name).Items {
+			out = append(out, mesh.RuleHost(dr))
+		}
+		out = append(out, c.hostsOfRoutes(ctx, inNamespace(ctx, c.cached, &networkingv1.VirtualServiceList{}, o.Name).Items)...)
+	default:
+		out = c.hostsOfRoutes(ctx, c.executed(ctx, o))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// virtualServices returns those whose headers o has to do with.
+func (c concern) virtualServices(ctx context.Context, o client.Object) []types.NamespacedName {
+	var routes []*networkingv1.VirtualService
+	switch o := o.(type) {
+	case *networkingv1.ServiceEntry:
+		for _, h := range mesh.ServiceEntryHosts(o) {
+			routes = append(routes, c.routes(ctx, indexDestination, h)...)
+			routes = append(routes, c.routes(ctx, indexCalled, h)...)
+		}
+	case *corev1.Namespace:
+		routes = inNamespace(ctx, c.cached, &networkingv1.VirtualServiceList{}, o.Name).Items
+	default:
+		routes = c.executed(ctx, o)
+	}
+	out := map[types.NamespacedName]struct{}{}
+	for _, vs := range routes {
+		out[keyOf(vs)] = struct{}{}
+		// A root's clients are those of its delegates, which have its headers too.
+		for _, d := range mesh.DelegatesOf(vs) {
+			out[d] = struct{}{}
+		}
+	}
+	return slices.Collect(maps.Keys(out))
+}
+
+// executed returns the VirtualServices whose clients o decides: itself, those of a
+// Gateway, or those of the Gateways whose pods a Service may select.
+func (c concern) executed(ctx context.Context, o client.Object) []*networkingv1.VirtualService {
+	switch o := o.(type) {
+	case *networkingv1.VirtualService:
+		return []*networkingv1.VirtualService{o}
+	case *networkingv1.Gateway:
+		return c.routes(ctx, indexGateway, keyOf(o).String())
+	case *corev1.Service:
+		var out []*networkingv1.VirtualService
+		for k, v := range o.Spec.Selector {
+			for _, gw := range list(ctx, c.cached, &networkingv1.GatewayList{}, indexSelector, mesh.SelectorPair(k, v)).Items {
+				out = append(out, c.routes(ctx, indexGateway, keyOf(gw).String())...)
+			}
+		}
+		return out
+	}
+	return nil
+}
+
+// hostsOfRoutes returns the hosts that VirtualServices and their delegates send to.
+func (c concern) hostsOfRoutes(ctx context.Context, routes []*networkingv1.VirtualService) []string {
+	var out []string
+	for _, vs := range routes {
+		out = append(out, mesh.HTTPDestinationHosts(vs)...)
+		for _, name := range mesh.DelegatesOf(vs) {
+			delegate := &networkingv1.VirtualService{}
+			if c.cached.Get(ctx, name, delegate, &client.GetOptions{UnsafeDisableDeepCopy: new(true)}) == nil {
+				out = append(out, mesh.HTTPDestinationHosts(delegate)...)
+			}
+		}
+	}
+	return out
+}
+
+func (c concern) routes(ctx context.Context, index, key string) []*networkingv1.VirtualService {
+	return list(ctx, c.cached, &networkingv1.VirtualServiceList{}, index, key).Items
+}
+
+// list and inNamespace read the informers, where there is nothing to fail: they run and
+// have synced before the first event, and the indexes exist.
+func list[T client.ObjectList](ctx context.Context, cached client.Reader, into T, index, key string) T {
+	_ = cached.List(ctx, into, client.MatchingFields{index: key}, client.UnsafeDisableDeepCopy)
+	return into
+}
+
+func inNamespace[T client.ObjectList](ctx context.Context, cached client.Reader, into T, namespace string) T {
+	_ = cached.List(ctx, into, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
+	return into
+}
