@@ -24,6 +24,11 @@ plaintext HTTP which is routed to an external TLS port gets TLS: it adds the Hos
 and X-Forwarded-Proto headers, creates or completes the DestinationRule before the
 route is stored, and refuses route orders in which a route can never match.
 
+A reconciler does the same for what admission did not see or could not know: objects
+that are older, rules that were edited or deleted, headers of a route that came before
+its ServiceEntry. It takes away again what nothing needs any more. --reconcile=false
+leaves all to admission.
+
 It serves /mutate and /validate over TLS. With --cert-dir the certificate is read
 from there and reloaded when it changes. Without, the server keeps an authority of
 its own in a Secret, which all replicas share, and writes it into the caBundle of

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -135,38 +136,51 @@ func CarryOut(objects []Object, changes []mutate.RuleChange, pol *policy.Policy)
 			continue
 		}
 		done[name] = true
-		at := slices.IndexFunc(objects, func(o Object) bool { return holds([]Object{o}, c.Rule) })
-		var o Object
-		switch {
-		case c.Action == mutate.Inject && at < 0:
-			return nil, nil, fmt.Errorf("%s is injected into, and there is none", name)
-		case c.Action == mutate.Inject:
-			o = objects[at]
-			edits, err := mutate.InjectEdits(o.Raw, c.Injections, pol.TLS, mutate.KeepAll)
-			if err != nil {
-				return nil, nil, err
-			}
-			if _, err := mutate.Patch(o.Raw, edits); err != nil {
-				return nil, nil, err
-			}
-		default:
-			tree, err := mutate.MarshalRule(c.Rule)
-			if err != nil {
-				return nil, nil, err
-			}
-			o.Raw = tree
+		var err error
+		if objects, err = carryOut(objects, c, pol, mutate.KeepAll); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if err := o.retype(); err != nil {
-			return nil, nil, err
-		}
-		if at >= 0 {
-			objects[at] = o
-		} else {
-			objects = append(objects, o)
-		}
-		rules = append(rules, Shown(o.Raw))
+		rules = append(rules, Shown(objects[find(objects, c.Rule)].Raw))
 	}
 	return objects, rules, nil
+}
+
+// carryOut writes one change; keep is as in mutate.InjectEdits.
+func carryOut(objects []Object, c mutate.RuleChange, pol *policy.Policy, keep func(string) bool) ([]Object, error) {
+	at := find(objects, c.Rule)
+	var o Object
+	switch {
+	case c.Action == mutate.Inject && at < 0:
+		return nil, errors.New("it is injected into, and there is none")
+	case c.Action == mutate.Inject:
+		o = objects[at]
+		edits, err := mutate.InjectEdits(o.Raw, c.Injections, pol.TLS, keep)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := mutate.Patch(o.Raw, edits); err != nil {
+			return nil, err
+		}
+	default:
+		tree, err := mutate.MarshalRule(c.Rule)
+		if err != nil {
+			return nil, err
+		}
+		o.Raw = tree
+	}
+	if err := o.retype(); err != nil {
+		return nil, err
+	}
+	if at < 0 {
+		return append(objects, o), nil
+	}
+	objects[at] = o
+	return objects, nil
+}
+
+// find returns the index of the DestinationRule of the rule's name, or -1.
+func find(objects []Object, rule *networkingv1.DestinationRule) int {
+	return slices.IndexFunc(objects, func(o Object) bool { return holds([]Object{o}, rule) })
 }
 
 // Shown is what want.yaml shows of a rule: all but the metadata that the API

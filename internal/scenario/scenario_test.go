@@ -3,6 +3,7 @@ package scenario
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -52,6 +53,39 @@ func TestScenarios(t *testing.T) {
 			assert.Equal(t, got.Stored, second.Stored)
 		})
 	}
+}
+
+// The reconciler comes to the same end whether admission has seen the request or not, and
+// then has nothing to do.
+func TestScenariosConverge(t *testing.T) {
+	all, err := All(root)
+	require.NoError(t, err)
+	for _, s := range all {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			request := cloned(s.Request)
+			unseen, err := s.Converge(append(replaced(cloned(s.Mesh), request), request...))
+			require.NoError(t, err)
+			again, err := s.Converge(unseen)
+			require.NoError(t, err)
+			assert.Equal(t, shown(unseen), shown(again))
+			got, after, err := s.Compute()
+			require.NoError(t, err)
+			if !got.Refused {
+				admitted, err := s.Converge(after)
+				require.NoError(t, err)
+				assert.Equal(t, shown(admitted), shown(unseen))
+			}
+		})
+	}
+}
+
+func shown(objects []Object) map[string]any {
+	out := map[string]any{}
+	for _, o := range objects {
+		out[fmt.Sprintf("%s %s/%s", o.Raw["kind"], o.Typed.GetNamespace(), o.Typed.GetName())] = Shown(o.Raw)
+	}
+	return out
 }
 
 func inRequest(s *Scenario, o Object) bool {

@@ -85,6 +85,9 @@ func TestScenarios(t *testing.T) {
 // modes are the mode labels that scenarios put on namespaces.
 var modes = map[string]string{}
 
+// leading is the metric of the replica that removes.
+var leading = regexp.MustCompile(`(?m)^egress_tls_leading 1$`)
+
 // setMode puts the label on the namespace and waits until the webhook knows.
 func setMode(t *testing.T, webhook *controlplane.Webhook, pol *policy.Policy, namespace, label string) {
 	t.Helper()
@@ -230,6 +233,11 @@ func assertWarnings(t *testing.T, s *scenario.Scenario, got []string) {
 		did := "injected TLS in"
 		if o.GetLabels()[mesh.ManagedByLabel] == mesh.ManagedBy {
 			did = "created"
+			if slices.ContainsFunc(s.Mesh, func(m scenario.Object) bool {
+				return m.Raw["kind"] == mesh.DestinationRuleKind && m.Typed.GetNamespace() == o.GetNamespace() && m.Typed.GetName() == o.GetName()
+			}) {
+				did = "restored"
+			}
 		}
 		want = append(want, fmt.Sprintf("%s DestinationRule %s/%s", did, o.GetNamespace(), o.GetName()))
 	}
@@ -245,7 +253,7 @@ func assertWarnings(t *testing.T, s *scenario.Scenario, got []string) {
 
 // ruleTarget is the host and the ports in the warning about a rule, which are in the
 // rule too.
-var ruleTarget = regexp.MustCompile(`^(created DestinationRule \S+) with TLS to .*$|^(injected TLS) to .*( in DestinationRule \S+)$`)
+var ruleTarget = regexp.MustCompile(`^((?:created|restored) DestinationRule \S+) with TLS to .*$|^(injected TLS) to .*( in DestinationRule \S+)$`)
 
 func textOf(f scenario.Finding) string {
 	return finding.Finding{Code: f.Code, Path: f.Path, Message: f.Message, Remedy: f.Remedy}.Text()
@@ -272,7 +280,11 @@ func store(t *testing.T, s *scenario.Scenario, version apiVersion) {
 		thisSecond = append(thisSecond, o)
 		raw := (&unstructured.Unstructured{Object: o.Raw}).DeepCopy()
 		raw.SetAPIVersion(version.of(raw.GetAPIVersion()))
-		require.NoError(t, writer.Create(t.Context(), raw))
+		owner := setupUser
+		if raw.GetLabels()[mesh.ManagedByLabel] == mesh.ManagedBy {
+			owner = mesh.ManagedBy // Of what others have applied nothing is removed.
+		}
+		require.NoError(t, writer.Create(t.Context(), raw, client.FieldOwner(owner)))
 	}
 	// The request comes last.
 	for _, o := range s.Request {
