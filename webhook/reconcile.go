@@ -217,6 +217,8 @@ func (m *modes) of(namespace string) policy.Mode {
 	return mode
 }
 
-func (r *reconciler) modes(ctx context.Context) *modes { return &modes{ctx: ctx, view: r.view, pol: r.policy} }
+func (r *reconciler) modes(ctx context.Context) *modes {
+	return &modes{ctx: ctx, view: r.view, pol: r.policy}
+}
 
 func keyText(name types.NamespacedName) string { return "VirtualService " + name.String() }

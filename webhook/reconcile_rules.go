@@ -105,13 +105,13 @@ func (r *hostReconciler) did(did verb, c mutate.RuleChange) {
 
 // needing returns an object that needs the change.
 func needing(c mutate.RuleChange) client.Object {
-	for _, n := range c.Needs {
-		if len(n.Sources) > 0 {
-			return n.Sources[0].VirtualService
-		}
+	if len(c.Needs) == 0 {
+		return c.Rule
+	}
+	if n := c.Needs[0]; len(n.Sources) == 0 {
 		return n.Port.Entry
 	}
-	return c.Rule
+	return c.Needs[0].Sources[0].VirtualService
 }
 
 // removeSurplus takes away what nothing needs any more, each in three steps: it is seen to

@@ -70,3 +70,29 @@ func TestRoutesForOneHostAppliedAtOnceShareOneRule(t *testing.T) {
 		assert.EqualValues(t, 1, rules[0].Generation, "written once")
 	}
 }
+
+// Each admission knows only its own port: the routes to the other one are not stored yet.
+func TestRoutesForTwoPortsAppliedAtOnceKeepBoth(t *testing.T) {
+	webhook := server(t)
+	s := newSite(t)
+	apply(t, strings.Replace(s.entry(), "protocol: HTTPS}", "protocol: HTTPS}, {number: 8443, name: more, protocol: HTTPS}", 1)+s.gateway(), asSetup)
+	waitCached(t, webhook)
+	inputs := make([]string, clients)
+	for i := range inputs {
+		inputs[i] = s.routes(fmt.Sprintf("web-%d", i), "/keys", "/")
+		if i%2 == 1 {
+			inputs[i] = strings.Replace(inputs[i], "number: 443", "number: 8443", 1)
+		}
+	}
+	for _, r := range atOnce(t, inputs, "apply", "-f", "-") {
+		assert.Zero(t, r.ExitCode, r.Stderr)
+	}
+	rules := rulesIn(t, s.namespace)
+	if assert.Len(t, rules, 1) {
+		var ports []uint32
+		for _, e := range rules[0].Spec.TrafficPolicy.PortLevelSettings {
+			ports = append(ports, e.Port.Number)
+		}
+		assert.Equal(t, []uint32{443, 8443}, ports)
+	}
+}

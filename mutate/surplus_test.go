@@ -1,0 +1,140 @@
+package mutate_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/internal/scenario"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
+)
+
+const (
+	twoPorts = "ServiceEntry egress/vendor {hosts: [api.vendor.com], ports: [{number: 443, name: a, protocol: HTTPS}, {number: 8443, name: b, protocol: HTTPS}]}"
+	tls443   = "{port: {number: 443}, tls: {mode: SIMPLE, sni: api.vendor.com, subjectAltNames: [api.vendor.com]}}"
+	tls8443  = "{port: {number: 8443}, tls: {mode: SIMPLE, sni: api.vendor.com, subjectAltNames: [api.vendor.com]}}"
+)
+
+func managedRule(exportTo string, entries ...string) string {
+	return fmt.Sprintf("DestinationRule egress/%s {host: api.vendor.com, exportTo: [%s], trafficPolicy: {portLevelSettings: [%s]}}", managed, exportTo, strings.Join(entries, ", "))
+}
+
+// ports returns the ports in the entries of a change's rule.
+func ports(c mutate.RuleChange) []uint32 {
+	var out []uint32
+	for _, e := range c.Rule.Spec.GetTrafficPolicy().GetPortLevelSettings() {
+		out = append(out, e.GetPort().GetNumber())
+	}
+	return out
+}
+
+// An admission writes what its object needs, and the rule for another object, that is
+// about to be stored, keeps what that one needs.
+func TestChangesTakeNothingAway(t *testing.T) {
+	route8443 := strings.Replace(meshRoute, "port: {number: 443}", "port: {number: 8443}", 1)
+	for _, c := range []struct {
+		name    string
+		objects []string
+		ports   []uint32
+		export  []string
+		unused  bool
+		surplus []uint32
+	}{
+		{"a port of another route", []string{twoPorts, route8443, managedRule("", tls443)}, []uint32{443, 8443}, nil, true, []uint32{8443}},
+		{"clients of another route", []string{entryHTTP, managedRule("shop", tls443)}, []uint32{443}, nil, false, nil},
+		{"more clients than needed", []string{strings.Replace(entryHTTP, "{hosts", "{exportTo: [.], hosts", 1), managedRule("shop", tls443)}, []uint32{443}, []string{".", "shop"}, true, []uint32{443}},
+		{"an entry that was edited", []string{twoPorts, route8443, managedRule("", strings.Replace(tls443, "SIMPLE", "DISABLE", 1))}, []uint32{8443}, nil, false, nil},
+		{"an entry for another name", []string{twoPorts, route8443, managedRule("", strings.Replace(tls443, "sni: api", "sni: www", 1))}, []uint32{8443}, nil, false, nil},
+		{"in another order", []string{twoPorts, meshRoute, strings.Replace(route8443, "shop/mesh", "shop/more", 1), managedRule("", tls8443, tls443)}, []uint32{443, 8443}, nil, false, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := plan(t, c.objects...)
+			require.Len(t, got.Changes, 1)
+			assert.Equal(t, mutate.Create, got.Changes[0].Action)
+			assert.Equal(t, c.ports, ports(got.Changes[0]))
+			assert.Equal(t, c.export, got.Changes[0].Rule.Spec.GetExportTo())
+			assert.Equal(t, c.unused, got.Changes[0].Unused)
+			if c.surplus == nil {
+				assert.Empty(t, got.Surplus)
+				return
+			}
+			require.Len(t, got.Surplus, 1)
+			assert.Equal(t, c.surplus, ports(*got.Surplus[0].Want))
+			assert.False(t, got.Surplus[0].Yields)
+		})
+	}
+}
+
+func TestSurplusYields(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		objects []string
+		want    bool
+	}{
+		{"nothing is needed", []string{entryHTTPS, managedRule("", tls443)}, false},
+		{"a user's rule with TLS beside it", []string{entryHTTP, managedRule("", tls443), "DestinationRule egress/user {host: api.vendor.com, trafficPolicy: {tls: {mode: SIMPLE}}}"}, true},
+		{"a user's rule beside it, and nothing is needed", []string{entryHTTPS, managedRule("", tls443), "DestinationRule egress/user {host: api.vendor.com, subsets: [{name: v1}]}"}, true},
+		{"a user's wildcard with TLS behind it", []string{entryHTTP, managedRule("", tls443), "DestinationRule egress/user {host: '*.vendor.com', trafficPolicy: {tls: {mode: SIMPLE}}}"}, true},
+		{"a user's rule elsewhere that nobody has", []string{entryHTTPS, managedRule("", tls443), "DestinationRule other/user {host: api.vendor.com, exportTo: [.], subsets: [{name: v1}]}"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := plan(t, c.objects...)
+			require.Len(t, got.Surplus, 1)
+			assert.Equal(t, c.want, got.Surplus[0].Yields)
+		})
+	}
+}
+
+// A mark is taken away by what needs the rule again, with nothing else changed.
+func TestMarkedRuleIsAChange(t *testing.T) {
+	marked := func(objects ...string) []scenario.Object {
+		out := parse(t, objects...)
+		rule := out[len(out)-1].Typed
+		annotations := rule.GetAnnotations()
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[mutate.UnusedAnnotation] = "2026-01-01T00:00:00Z none"
+		rule.SetAnnotations(annotations)
+		return out
+	}
+	for _, c := range []struct {
+		name    string
+		objects []string
+		want    []string
+	}{
+		{"needed", []string{entryHTTP, managedRule("", tls443)}, []string{"create DestinationRule egress/" + managed + " with TLS to api.vendor.com on port 443"}},
+		{"not needed", []string{entryHTTPS, managedRule("", tls443)}, nil},
+		{"a user's rule, with nothing of ours", []string{entryHTTP, "DestinationRule egress/user {host: api.vendor.com, trafficPolicy: {tls: {mode: SIMPLE}}}"}, []string{"inject TLS to api.vendor.com on port  in DestinationRule egress/user"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := mutate.Rules(scenario.World(marked(c.objects...), policy.Default()), host, policy.Default())
+			require.NoError(t, err)
+			var texts []string
+			for _, change := range got.Changes {
+				texts = append(texts, fmt.Sprintf("%s %s", change.Action, change))
+			}
+			assert.Equal(t, c.want, texts)
+		})
+	}
+}
+
+// The owners of a managed rule follow the ServiceEntries, and nothing waits for that.
+func TestManagedRuleIsAdopted(t *testing.T) {
+	objects := parse(t, entryHTTP, managedRule("", tls443))
+	objects[0].Typed.SetUID("1234")
+	other := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "5678"}
+	objects[1].Typed.SetOwnerReferences([]metav1.OwnerReference{other, {APIVersion: "networking.istio.io/v1", Kind: "ServiceEntry", Name: "gone", UID: "9"}})
+	got, err := mutate.Rules(scenario.World(objects, policy.Default()), host, policy.Default())
+	require.NoError(t, err)
+	require.Len(t, got.Changes, 1)
+	assert.Equal(t, mutate.Adopt, got.Changes[0].Action)
+	entry := metav1.OwnerReference{APIVersion: "networking.istio.io/v1", Kind: "ServiceEntry", Name: "vendor", UID: "1234"}
+	have := scenario.World(objects, policy.Default()).RulesFor(host)[0]
+	assert.Equal(t, []metav1.OwnerReference{entry, other}, mutate.WithOwnersOf(have, got.Changes[0].Rule))
+}
