@@ -9,6 +9,14 @@
 //	informers ──index.go──> view.go ──mesh.World──> decision.Decide
 //	API server ──fresh.go──> view.go   (what the informers may not have seen yet)
 //
+// What admission did not see, or could not know, the reconciler brings in line, with the
+// same decisions: reconcile_rules.go host by host, reconcile_headers.go VirtualService by
+// VirtualService, woken by what concern.go says that a change concerns. Every replica
+// writes; only the leader (leader.go) removes. write.go writes for both.
+//
+//	informers ──concern.go──> host ──view.go──> decision.Converge ──write.go──> API server
+//	                      └─> VirtualService ─> decision.HeaderEdits ─┘
+//
 // run.go starts it all: the manager, the serving certificate (certificate.go),
 // the servers with their limits (server.go), readiness (ready.go) and metrics.
 package webhook

@@ -232,7 +232,7 @@ func (d *decider) serviceEntry(se *networkingv1.ServiceEntry) error {
 			for group := range byPlace(edits) {
 				f := headersMissing(vs, group)
 				f.Severity = finding.Warning
-				f.Remedy = "Write the VirtualService again, for example with `kubectl replace -f FILE`, and they are added."
+				f.Remedy = "The reconciler adds them in a moment; without it, write the VirtualService again, for example with `kubectl replace -f FILE`."
 				d.find(f)
 			}
 		}
