@@ -179,13 +179,8 @@ func (r *reconciler) finish(controllerName string, st *state, about client.Objec
 	return reconcile.Result{}, err
 }
 
-// stuckError is one that somebody has to mend.
-type stuckError struct{ error }
-
+// stuck reports whether somebody has to mend what the error says.
 func stuck(err error) bool {
-	if _, ok := errors.AsType[stuckError](err); ok {
-		return true
-	}
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 

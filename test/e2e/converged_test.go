@@ -23,13 +23,7 @@ func TestScenariosConvergeUnseen(t *testing.T) {
 	newestOnly(t)
 	all, err := scenario.All("../scenarios")
 	require.NoError(t, err)
-	stopServer(t)
-	webhook := start(t, controlplane.WebhookOptions{Args: []string{
-		"--config=" + writeFile(t, defaultPolicy), "--grace-period=100ms",
-	}})
-	webhook.LogOnFailure(t)
-	t.Cleanup(func() { _ = webhook.Kill() })
-	eventually(t, func() bool { return leading.MatchString(metrics(t, webhook)) }, "it leads")
+	webhook := reconciler(t, controlplane.WebhookOptions{})
 	for _, s := range all {
 		if s.PolicyFile != "" || notHere[s.Name] != "" {
 			continue

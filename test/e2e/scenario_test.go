@@ -85,9 +85,6 @@ func TestScenarios(t *testing.T) {
 // modes are the mode labels that scenarios put on namespaces.
 var modes = map[string]string{}
 
-// leading is the metric of the replica that removes.
-var leading = regexp.MustCompile(`(?m)^egress_tls_leading 1$`)
-
 // setMode puts the label on the namespace and waits until the webhook knows.
 func setMode(t *testing.T, webhook *controlplane.Webhook, pol *policy.Policy, namespace, label string) {
 	t.Helper()
