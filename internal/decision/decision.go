@@ -34,11 +34,16 @@ func World(objs mesh.Objects, pol *policy.Policy) *mesh.World {
 			objs.DestinationRules[i] = bare
 		}
 	}
-	return mesh.NewWorld(objs, mesh.Options{
+	return mesh.NewWorld(objs, Options(pol))
+}
+
+// Options are what a policy tells about the mesh.
+func Options(pol *policy.Policy) mesh.Options {
+	return mesh.Options{
 		RootNamespace:     pol.RootNamespace,
 		GatewayNamespaces: pol.GatewayNamespaces,
 		ExemptHosts:       pol.Exemptions.Hosts,
-	})
+	}
 }
 
 // Outcome is all that is decided about one object.

@@ -135,7 +135,7 @@ func TestDecisionsAreAFixpoint(t *testing.T) {
 		objects = admitAll(t, objects, pol)
 		objects, unmet := reconcile(t, objects, pol)
 		world := scenario.World(objects, pol)
-		stored := asStored(objects, pol)
+		stored := scenario.Stored(objects, pol)
 
 		for _, o := range objects {
 			if !o.Decided() {
@@ -275,15 +275,6 @@ func carryOutFor(t *rapid.T, objects []scenario.Object, c mutate.RuleChange, pol
 	require.NoError(t, err)
 	objects[at] = reparsed(t, objects[at].Raw)
 	return objects
-}
-
-// asStored is the world with what was injected.
-func asStored(objects []scenario.Object, pol *policy.Policy) *mesh.World {
-	var in mesh.Objects
-	for _, o := range objects {
-		in.Add(o.Typed)
-	}
-	return mesh.NewWorld(in, mesh.Options{RootNamespace: pol.RootNamespace, GatewayNamespaces: pol.GatewayNamespaces})
 }
 
 func reparsed(t *rapid.T, raw map[string]any) scenario.Object {

@@ -116,13 +116,22 @@ func holds(objects []Object, rule *networkingv1.DestinationRule) bool {
 	})
 }
 
-// World is the world that objects make under pol.
+// World is the world that objects make under pol, as decisions are made about it.
 func World(objects []Object, pol *policy.Policy) *mesh.World {
-	var in mesh.Objects
+	return decision.World(typed(objects), pol)
+}
+
+// Stored is the world that Istio makes of objects: with what was injected.
+func Stored(objects []Object, pol *policy.Policy) *mesh.World {
+	return mesh.NewWorld(typed(objects), decision.Options(pol))
+}
+
+func typed(objects []Object) mesh.Objects {
+	var out mesh.Objects
 	for _, o := range objects {
-		in.Add(o.Typed)
+		out.Add(o.Typed)
 	}
-	return decision.World(in, pol)
+	return out
 }
 
 // CarryOut writes the rule changes of all objects, each once, and returns all

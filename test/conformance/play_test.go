@@ -10,10 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/cli"
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 	"github.com/egress-tls/egress-tls-webhook/internal/scenario"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
 )
 
 const scenarios = "../scenarios"
@@ -30,18 +32,34 @@ type played struct {
 // play renders the request as its author would, with the CLI.
 func play(t *testing.T, s *scenario.Scenario) *played {
 	t.Helper()
-	users := slices.DeleteFunc(slices.Clone(s.Mesh), func(o scenario.Object) bool {
-		rule, ok := o.Typed.(*networkingv1.DestinationRule)
-		return ok && mesh.IsManaged(rule)
-	})
-	p := &played{Scenario: s, without: apply(users, s.Request)}
-	if s.Want.Refused {
-		p.with = s.Mesh
-		return p
+	p := &played{Scenario: s, without: users(t, apply(s.Mesh, s.Request))}
+	p.with = s.Mesh
+	if !s.Want.Refused {
+		p.stored = render(t, s)
+		p.with = apply(s.Mesh, p.stored)
 	}
-	p.stored = render(t, s)
-	p.with = apply(s.Mesh, p.stored)
+	var err error
+	p.with, err = s.Converge(p.with)
+	require.NoError(t, err)
 	return p
+}
+
+// users returns what of the objects is not ours: no managed rules, and no TLS that was injected.
+func users(t *testing.T, objects []scenario.Object) []scenario.Object {
+	t.Helper()
+	var out []scenario.Object
+	for _, o := range objects {
+		if rule, ok := o.Typed.(*networkingv1.DestinationRule); ok {
+			if mesh.IsManaged(rule) {
+				continue
+			}
+			bare, err := mutate.Bare(rule)
+			require.NoError(t, err)
+			o.Typed = bare
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
 // render returns the objects that the CLI prints for a scenario, none if it refuses.
@@ -84,6 +102,10 @@ func apply(before, applied []scenario.Object) []scenario.Object {
 			after = append(after, o)
 			continue
 		}
+		aged := unstructured.Unstructured{Object: o.Raw}
+		aged = *aged.DeepCopy()
+		aged.SetCreationTimestamp(after[i].Typed.GetCreationTimestamp())
+		o.Raw = aged.Object
 		o.Typed.SetCreationTimestamp(after[i].Typed.GetCreationTimestamp())
 		after[i] = o
 	}

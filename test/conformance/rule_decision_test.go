@@ -23,7 +23,6 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 	"github.com/egress-tls/egress-tls-webhook/internal/scenario"
-	"github.com/egress-tls/egress-tls-webhook/mutate"
 	"github.com/egress-tls/egress-tls-webhook/test/conformance/istiod"
 )
 
@@ -68,7 +67,7 @@ func decisionsDiffer(count *tally) differs {
 		}
 		count.add(stored, len(before))
 		count.add(refusedObjects, len(w.objects)-len(before))
-		v := rulesVerdict{count: count, world: w, mesh: scenario.World(after, w.policy), findings: findings}
+		v := rulesVerdict{count: count, world: w, mesh: scenario.Stored(after, w.policy), findings: findings}
 		was := map[string]map[string]*clusterv3.Cluster{}
 		options := istiod.Options{RootNamespace: w.policy.RootNamespace}
 		istiod.Run(t, typed(before), options, func(i *istiod.Mesh) {
@@ -121,17 +120,8 @@ func applied(t testing.TB, w *world) (before, after []scenario.Object, findings 
 		return nil, nil, nil, err
 	}
 	findings = append(findings, told...)
-	for _, host := range hosts {
-		plan, err := mutate.Rules(scenario.World(after, w.policy), host, w.policy)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		if after, _, err = scenario.CarryOut(after, plan.Changes, w.policy); err != nil {
-			return nil, nil, nil, err
-		}
-		after = slices.DeleteFunc(after, func(o scenario.Object) bool {
-			return slices.ContainsFunc(plan.Stale, func(dr *networkingv1.DestinationRule) bool { return o.Typed == metav1.Object(dr) })
-		})
+	if after, err = (&scenario.Scenario{Policy: w.policy}).Converge(after); err != nil {
+		return nil, nil, nil, err
 	}
 	told, err = found(after, w.policy)
 	return before, after, append(findings, told...), err
