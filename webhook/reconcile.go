@@ -179,9 +179,10 @@ func (r *reconciler) finish(controllerName string, st *state, about client.Objec
 	return reconcile.Result{}, err
 }
 
-// stuck reports whether somebody has to mend what the error says.
+// stuck reports whether somebody has to mend what the error says. Not found is a namespace
+// that a rule should be created in.
 func stuck(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
 // maxNote is what the API server takes for the note of an Event.
