@@ -25,6 +25,10 @@ func (c concern) hosts(ctx context.Context, o client.Object) []string {
 	case *networkingv1.DestinationRule:
 		host := mesh.RuleHost(o)
 		out = append(out, host)
+		// It may have stood in the way.
+		for _, se := range list(ctx, c.cached, &networkingv1.ServiceEntryList{}, indexRuleName, o.Name).Items {
+			out = append(out, slices.DeleteFunc(slices.Clone(mesh.ServiceEntryHosts(se)), func(h string) bool { return mesh.RuleName(h, nil) != o.Name })...)
+		}
 		if mesh.IsWildcard(host) {
 			for _, se := range list(ctx, c.cached, &networkingv1.ServiceEntryList{}, indexUnder, host).Items {
 				out = append(out, slices.DeleteFunc(slices.Clone(mesh.ServiceEntryHosts(se)), func(h string) bool { return !mesh.WildcardFits(host, h) })...)

@@ -28,6 +28,9 @@ const (
 	// indexUnder finds ServiceEntries by each wildcard that covers one of their
 	// exact hosts.
 	indexUnder = "under"
+	// indexRuleName finds ServiceEntries by the name of the rule that is generated for one
+	// of their exact hosts.
+	indexRuleName = "ruleName"
 	// indexDestination and indexTLSDestination find VirtualServices by the host
 	// that an HTTP or TLS route leads to.
 	indexDestination    = "destination"
@@ -56,6 +59,15 @@ var indexes = []struct {
 		for _, h := range mesh.ServiceEntryHosts(se) {
 			if !mesh.IsWildcard(h) {
 				out = append(out, mesh.WildcardsOf(h)...)
+			}
+		}
+		return out
+	})},
+	{&networkingv1.ServiceEntry{}, indexRuleName, keysOf(func(se *networkingv1.ServiceEntry) []string {
+		var out []string
+		for _, h := range mesh.ServiceEntryHosts(se) {
+			if !mesh.IsWildcard(h) {
+				out = append(out, mesh.RuleName(h, nil))
 			}
 		}
 		return out

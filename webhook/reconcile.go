@@ -182,6 +182,9 @@ func (r *reconciler) finish(controllerName string, st *state, about client.Objec
 // stuck reports whether somebody has to mend what the error says. Not found is a namespace
 // that a rule should be created in.
 func stuck(err error) bool {
+	if _, ok := errors.AsType[inTheWayError](err); ok {
+		return true
+	}
 	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 

@@ -65,6 +65,9 @@ type written struct {
 // raceError says that another writer was first; deciding again helps.
 type raceError struct{ error }
 
+// inTheWayError says that an object of somebody else's has the name of a generated rule.
+type inTheWayError struct{ error }
+
 func isRace(err error) bool {
 	if _, ok := errors.AsType[raceError](err); ok {
 		return true
@@ -100,8 +103,8 @@ func (w *ruleWriter) create(ctx context.Context, c mutate.RuleChange, dryRun boo
 		return "", fmt.Errorf("failed to get %s: %w", c, err)
 	}
 	if !mesh.IsManaged(have) {
-		return "", fmt.Errorf("%s stands in the way: it has the name of a generated rule without the label %s=%s; rename or delete it",
-			mesh.ObjectOf(have), mesh.ManagedByLabel, mesh.ManagedBy)
+		return "", inTheWayError{fmt.Errorf("%s stands in the way: it has the name of a generated rule without the label %s=%s; rename or delete it",
+			mesh.ObjectOf(have), mesh.ManagedByLabel, mesh.ManagedBy)}
 	}
 	did := verb("")
 	_, marked := have.Annotations[mutate.UnusedAnnotation]
