@@ -239,6 +239,19 @@ type Result struct {
 	ExitCode int
 }
 
+// Warnings separates the API server's warnings, ours without their mark, from what else kubectl
+// printed on standard error.
+func (r Result) Warnings() (warnings []string, others string) {
+	for line := range strings.Lines(r.Stderr) {
+		if warning, ok := strings.CutPrefix(line, "Warning: "); ok {
+			warnings = append(warnings, strings.TrimPrefix(strings.TrimSuffix(warning, "\n"), "egress-tls: "))
+		} else {
+			others += line
+		}
+	}
+	return warnings, others
+}
+
 // Kubectl runs kubectl as the administrator; --kubeconfig among args makes it someone else. Stdin
 // is what a "-" in args reads.
 func (cp *ControlPlane) Kubectl(ctx context.Context, stdin string, args ...string) Result {

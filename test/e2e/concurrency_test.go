@@ -33,7 +33,7 @@ func TestClientsThatApplyOneObjectAtOnce(t *testing.T) {
 	}
 	created := 0
 	for _, r := range atOnce(t, inputs, "apply", "-f", "-") {
-		_, rest := splitWarnings(r.Stderr)
+		_, rest := r.Warnings()
 		if strings.Contains(r.Stdout, "virtualservice.networking.istio.io/web created") {
 			created++
 			continue
@@ -55,7 +55,7 @@ func TestRoutesForOneHostAppliedAtOnceShareOneRule(t *testing.T) {
 	}
 	created := 0
 	for _, r := range atOnce(t, inputs, "apply", "-f", "-") {
-		warnings, rest := splitWarnings(r.Stderr)
+		warnings, rest := r.Warnings()
 		assert.Zero(t, r.ExitCode, rest)
 		assert.Equal(t, s.headers(0), warnings[0])
 		switch {

@@ -14,7 +14,7 @@ func TestDryRunSaysWhatItWouldDoAndWritesNothing(t *testing.T) {
 	dry := kubectl(t, s.route(), "apply", "--dry-run=server", "-f", "-", "-o", "jsonpath={.spec.http[0].headers.request.set}")
 	assert.Equal(t, 0, dry.ExitCode)
 	assert.Equal(t, s.fill(`{"Host":"HOST","X-Forwarded-Proto":"https"}`), dry.Stdout)
-	warnings, _ := splitWarnings(dry.Stderr)
+	warnings, _ := dry.Warnings()
 	assert.Equal(t, []string{s.headers(0), "would create " + s.rule()}, warnings)
 
 	assert.Empty(t, rulesIn(t, s.namespace))

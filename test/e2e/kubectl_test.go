@@ -41,7 +41,7 @@ func does(t *testing.T, stdin string, args ...string) (warnings []string) {
 	t.Helper()
 	result := kubectl(t, stdin, args...)
 	require.Zero(t, result.ExitCode, result.Stderr)
-	warnings, rest := splitWarnings(result.Stderr)
+	warnings, rest := result.Warnings()
 	require.Empty(t, rest)
 	return warnings
 }
@@ -52,23 +52,10 @@ func refused(t *testing.T, stdin string, args ...string) (warnings []string, rea
 	t.Helper()
 	result := kubectl(t, stdin, args...)
 	require.Equal(t, 1, result.ExitCode, result.Stdout+result.Stderr)
-	warnings, rest := splitWarnings(result.Stderr)
+	warnings, rest := result.Warnings()
 	_, reason, denied := strings.Cut(rest, `admission webhook "validate.egress-tls.dev" denied the request: `)
 	require.True(t, denied, rest)
 	return warnings, strings.TrimSuffix(reason, "\n")
-}
-
-// splitWarnings separates what kubectl prints of warnings; ours are without their
-// mark.
-func splitWarnings(stderr string) (warnings []string, rest string) {
-	for line := range strings.Lines(stderr) {
-		if w, ok := strings.CutPrefix(line, "Warning: "); ok {
-			warnings = append(warnings, strings.TrimPrefix(strings.TrimSuffix(w, "\n"), "egress-tls: "))
-		} else {
-			rest += line
-		}
-	}
-	return warnings, rest
 }
 
 // stored reads o from the API server.

@@ -57,7 +57,7 @@ func TestAllOfAScenarioAppliedInOneCallIsSeenByEveryReplica(t *testing.T) {
 	for at := 0; at < len(all); at += lagBatch {
 		front.Disconnect()
 		for i, r := range atOnce(t, inputs[at:at+lagBatch], "apply", "-f", "-") {
-			warnings, rest := splitWarnings(r.Stderr)
+			warnings, rest := r.Warnings()
 			assert.Zero(t, r.ExitCode, rest)
 			assert.Contains(t, warnings, all[at+i].headers(0))
 		}

@@ -132,7 +132,7 @@ func play(t *testing.T, s *scenario.Scenario, webhook *controlplane.Webhook, ver
 	request, err := os.ReadFile(s.RequestFile)
 	require.NoError(t, err)
 	result := kubectl(t, version.of(string(request)), "apply", "-f", "-")
-	warnings, rest := splitWarnings(result.Stderr)
+	warnings, rest := result.Warnings()
 	if s.Want.Refused {
 		assert.Equal(t, 1, result.ExitCode)
 		assertRefusal(t, s, rest)

@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,27 +11,17 @@ import (
 
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
 )
 
 // site is an external host that speaks HTTPS, reached through a gateway; all its
 // objects are in a namespace of its own.
 type site struct{ namespace, host string }
 
-var sites atomic.Int64
-
 // newSite creates the namespace, with the given mode if any.
 func newSite(t *testing.T, mode ...policy.Mode) site {
 	t.Helper()
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return -1
-	}, strings.ToLower(strings.TrimPrefix(t.Name(), "Test")))
-	if len(name) > 40 {
-		name = fmt.Sprintf("%s-%x", name[:30], sha256.Sum256([]byte(name)))[:39]
-	}
-	name = fmt.Sprintf("%s-%d", name, sites.Add(1))
+	name := controlplane.Name(t)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}}}
 	for _, m := range mode {
 		ns.Labels[policy.ModeLabel] = string(m)
