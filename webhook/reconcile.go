@@ -111,12 +111,19 @@ type states struct {
 type state struct {
 	// pending is since when a follower sees something to write.
 	pending time.Time
-	// unused is since when a rule is seen to hold more than is needed, by its name and what
-	// it should come to.
-	unused map[string]time.Time
+	// unused are the rules that are seen to hold more than is needed, by their name and what
+	// they should come to.
+	unused map[string]unused
 	// told is what the last warning said; failing: the last reconciliation failed.
 	told    string
 	failing bool
+}
+
+// unused is since when a rule is seen to hold more than is needed, and whether it had the
+// mark when it was last looked at.
+type unused struct {
+	since  time.Time
+	marked bool
 }
 
 // rest forgets what a key was waiting for.

@@ -135,16 +135,18 @@ func (r *hostReconciler) removeSurplus(ctx context.Context, st *state, surplus [
 			continue
 		}
 		if st.unused == nil {
-			st.unused = map[string]time.Time{}
+			st.unused = map[string]unused{}
 		}
 		id := keyOf(s.Rule).String() + " " + s.Sum()
-		since, seen := before[id]
-		if !seen {
-			since = r.now()
-		}
-		st.unused[id] = since
-		var stepErr error
 		marked, valid := r.marked(s)
+		was, seen := before[id]
+		if !seen || was.marked && !valid {
+			// An admission that took the mark away stores its object in a moment.
+			was.since = r.now()
+		}
+		was.marked = valid
+		st.unused[id] = was
+		var stepErr error
 		switch {
 		case s.Yields, valid && !r.now().Before(marked.Add(half)):
 			var did verb
@@ -153,8 +155,8 @@ func (r *hostReconciler) removeSurplus(ctx context.Context, st *state, surplus [
 			}
 		case valid:
 			wait(marked.Add(half).Sub(r.now()))
-		case r.now().Before(since.Add(half)):
-			wait(since.Add(half).Sub(r.now()))
+		case r.now().Before(was.since.Add(half)):
+			wait(was.since.Add(half).Sub(r.now()))
 		default:
 			stepErr = r.rules.markUnused(ctx, s, r.now().UTC().Format(time.RFC3339Nano)+" "+s.Sum())
 			wait(half)
