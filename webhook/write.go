@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -209,8 +210,12 @@ func (w *ruleWriter) edit(ctx context.Context, kind string, o metav1.Object, dry
 // giveBack leaves the fields of an object that we wrote to with those whose they were.
 // Istio's CRDs have lists that are owned whole: as our own, the next server-side apply of
 // the object's owner would be a conflict. At admission the API server does the same by
-// itself. A failure costs just that, and whoever wrote in between comes first.
+// itself. A failure costs just that, and whoever wrote in between comes first. The mark
+// of what is unused was ours, and is no longer there.
 func (w *ruleWriter) giveBack(ctx context.Context, o *unstructured.Unstructured, owners []metav1.ManagedFieldsEntry) {
+	owners = slices.DeleteFunc(owners, func(m metav1.ManagedFieldsEntry) bool {
+		return m.Manager == FieldManager && o.GetAnnotations()[mutate.UnusedAnnotation] == ""
+	})
 	patch, err := json.Marshal([]mutate.Operation{
 		{Op: "replace", Path: "/metadata/managedFields", Value: owners},
 		{Op: "replace", Path: "/metadata/resourceVersion", Value: o.GetResourceVersion()},
