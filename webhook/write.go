@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -286,8 +287,13 @@ func (w *ruleWriter) remove(ctx context.Context, s mutate.Surplus) (verb, error)
 	return verbDelete, nil
 }
 
-// appliedByOthers reports whether another field manager owns the host of the rule.
+// appliedByOthers reports whether another field manager owns the host of the rule, or
+// kubectl apply has noted in it what it applied: where that was what stood there already,
+// it owns nothing but the note.
 func appliedByOthers(o metav1.Object) bool {
+	if o.GetAnnotations()[corev1.LastAppliedConfigAnnotation] != "" {
+		return true
+	}
 	for _, m := range o.GetManagedFields() {
 		var fields struct {
 			Spec struct {
