@@ -122,6 +122,10 @@ func TestGitOps(t *testing.T) {
 			if how.args != nil {
 				return
 			}
+			// As Argo CD compares, with ServerSideDiff=true, what it has applied client-side.
+			code, diff = difference(t, git, gitOps[2].args...)
+			assert.Zero(t, code)
+			assert.Empty(t, diff)
 			// A client that compares what it applied with what is there sees a difference all the
 			// same, unless it applies what was rendered.
 			plain := kubectlApply(t, sites[0].git)
