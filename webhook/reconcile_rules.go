@@ -99,6 +99,10 @@ func (r *hostReconciler) did(did verb, c mutate.RuleChange) {
 	case verbInject:
 		r.event(c.Rule, corev1.EventTypeNormal, "TLSInjected", "injected %s", c)
 	case verbTakeBack:
+		if c.Action != mutate.Inject {
+			r.event(c.Rule, corev1.EventTypeNormal, "DestinationRuleRestored", "took from %s what nothing needs any more", mesh.ObjectOf(c.Rule))
+			return
+		}
 		r.event(c.Rule, corev1.EventTypeNormal, "TLSTakenBack", "took back TLS to %s that nothing needs any more", c.Host)
 	}
 }
