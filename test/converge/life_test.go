@@ -167,6 +167,7 @@ func TestRuleIsDeletedByHand(t *testing.T) {
 	route := version(t, s.routeKey())
 	remove(t, s.ruleKey())
 	s.comes(t, s.entry(), s.gateway(), s.routed(), s.rule())
+	tells(t, s.routeKey(), s.createdRule())
 	stays(t, s.namespace)
 	assert.Equal(t, route, version(t, s.routeKey()))
 }
@@ -183,6 +184,10 @@ func TestRuleIsEditedByHand(t *testing.T) {
 		patch(t, s.ruleKey(), edit)
 		s.comes(t, s.entry(), s.gateway(), s.routed(), s.rule())
 	}
+	tells(t, s.ruleKey(),
+		s.event("Normal DestinationRuleRestored: restored DestinationRule NAMESPACE/RULE with TLS to HOST on port 443"),
+		// Clients that see more may rely on it; so that takes the grace period.
+		s.event("Normal DestinationRuleRestored: took from DestinationRule NAMESPACE/RULE what nothing needs any more"))
 	stays(t, s.namespace)
 }
 

@@ -2,10 +2,12 @@ package converge
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -46,6 +48,9 @@ func storeOlderObjects(ctx context.Context) error {
 		if err := users.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), user); err != nil {
 			return err
 		}
+	}
+	for next := cluster.next(); slices.ContainsFunc(all, func(o *unstructured.Unstructured) bool { return !cluster.has(o) }); next = cluster.next() {
+		<-next
 	}
 	return nil
 }
