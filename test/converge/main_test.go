@@ -129,14 +129,15 @@ func startReplicas(ctx context.Context) (r *replicas, err error) {
 	return r, nil
 }
 
-// waitBoth waits until a request reaches both replicas.
+// waitBoth waits until each request reaches both replicas.
 func (r *replicas) waitBoth(ctx context.Context) error {
-	const probe = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: probe, namespace: default}, spec: {host: probe.invalid}}`
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+	for i, deadline := 0, time.Now().Add(patience); time.Now().Before(deadline); i++ {
+		name := fmt.Sprintf("probe-of-both-%d", i)
+		probe := `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: ` + name + `, namespace: default}, spec: {host: probe.invalid}}`
 		if result := plane.Kubectl(ctx, probe, "create", "--dry-run=server", "-f", "-"); result.ExitCode != 0 {
 			return errors.New(result.Stderr)
 		}
-		if r.decided(0)["default"] && r.decided(1)["default"] {
+		if strings.Contains(r.webhooks[0].Log(), name) && strings.Contains(r.webhooks[1].Log(), name) {
 			return nil
 		}
 	}

@@ -44,7 +44,7 @@ func (s site) routeKey() key { return s.key(mesh.VirtualServiceKind, "web") }
 func (s site) ownKey() key   { return s.key(mesh.DestinationRuleKind, "own") }
 func (s site) ruleKey() key  { return s.key(mesh.DestinationRuleKind, mesh.RuleName(s.host, nil)) }
 
-// apply applies manifests; comes and stays look at the site's namespace.
+// comes is comes for the site's namespace alone.
 func (s site) comes(t *testing.T, manifests ...string) {
 	t.Helper()
 	comes(t, []string{s.namespace}, manifests...)
