@@ -122,3 +122,18 @@ spec:
   resolution: DNS
 `
 }
+
+func TestWarningsAreToldApart(t *testing.T) {
+	warnings, others := controlplane.Result{Stderr: "Warning: egress-tls: ours\nWarning: theirs\nError from server\n"}.Warnings()
+	assert.Equal(t, []string{"ours", "theirs"}, warnings)
+	assert.Equal(t, "Error from server\n", others)
+}
+
+func TestNameTellsTheTestAndIsAnotherOneEveryTime(t *testing.T) {
+	first, second := controlplane.Name(t), controlplane.Name(t)
+	assert.Regexp(t, `^nametellsthetestandisanotheroneeverytime-[0-9]+$`, first)
+	assert.NotEqual(t, first, second)
+	t.Run("that is too long for the name of a namespace", func(t *testing.T) {
+		assert.Regexp(t, `^nametellsthetestandisanotheron-[0-9a-f]{8}-[0-9]+$`, controlplane.Name(t))
+	})
+}

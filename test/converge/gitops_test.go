@@ -15,7 +15,7 @@ import (
 )
 
 // syncing is for how long what is in Git is applied again and again, and every is how
-// often.
+// often, if kubectl is that fast.
 const (
 	syncing = time.Minute
 	every   = time.Second
