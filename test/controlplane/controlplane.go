@@ -145,7 +145,7 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	if plane.Etcd.Path, err = cp.guard(filepath.Join(assets, "etcd")); err != nil {
 		return nil, err
 	}
-	apiServerLog, err := os.Create(filepath.Join(dir, "kube-apiserver.log"))
+	apiServerLog, err := os.Create(cp.apiServerLog())
 	if err != nil {
 		return nil, err
 	}
@@ -325,6 +325,8 @@ rules:
 
 func (cp *ControlPlane) auditLog() string { return filepath.Join(cp.dir, "audit.log") }
 
+func (cp *ControlPlane) apiServerLog() string { return filepath.Join(cp.dir, "kube-apiserver.log") }
+
 // AuditEvents returns the writes to Istio objects so far, oldest first. The control plane must run
 // with Options.Audit.
 func (cp *ControlPlane) AuditEvents() ([]AuditEvent, error) {
@@ -380,7 +382,7 @@ func (cp *ControlPlane) guarded(binary string, args ...string) []string {
 // guard writes a command that runs binary under guardScript, for envtest, which takes a path only.
 func (cp *ControlPlane) guard(binary string) (path string, err error) {
 	var script strings.Builder
-	script.WriteString("#!/bin/sh\nexec")
+	fmt.Fprintf(&script, "#!/bin/sh\necho $$ >'%s'\nexec", cp.pidFile(filepath.Base(binary)))
 	for _, arg := range cp.guarded(binary) {
 		script.WriteString(" '" + strings.ReplaceAll(arg, "'", `'\''`) + "'")
 	}

@@ -17,7 +17,7 @@ type Front struct {
 	mu       sync.Mutex
 	backends []string
 	next     int
-	conns    map[net.Conn]struct{}
+	conns    map[net.Conn]string // client to backend
 }
 
 // NewFront listens on loopback. Close ends it.
@@ -26,7 +26,7 @@ func NewFront() (*Front, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to listen: %w", err)
 	}
-	f := &Front{listener: listener, conns: map[net.Conn]struct{}{}}
+	f := &Front{listener: listener, conns: map[net.Conn]string{}}
 	go f.serve()
 	return f, nil
 }
@@ -48,6 +48,19 @@ func (f *Front) Remove(address string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.backends = slices.DeleteFunc(f.backends, func(backend string) bool { return backend == address })
+}
+
+// Connections is the number of connections to address that are open.
+func (f *Front) Connections(address string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, backend := range f.conns {
+		if backend == address {
+			n++
+		}
+	}
+	return n
 }
 
 // Disconnect cuts all connections, and requests under way with them. The API server multiplexes
@@ -90,7 +103,7 @@ func (f *Front) forward(client net.Conn) {
 	defer server.Close() //nolint:errcheck // Nothing to do about it.
 
 	f.mu.Lock()
-	f.conns[client] = struct{}{}
+	f.conns[client] = backend
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()

@@ -41,7 +41,8 @@ func TestFrontMovesKeptConnectionsOnlyWhenDisconnected(t *testing.T) {
 	front, err := controlplane.NewFront()
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, front.Close()) }()
-	front.Add(named(t, "a"))
+	a := named(t, "a")
+	front.Add(a)
 	keeping := client()
 	keeping.Transport.(*http.Transport).DisableKeepAlives = false
 	answer := func() string { return body(t, keeping, front) }
@@ -49,8 +50,10 @@ func TestFrontMovesKeptConnectionsOnlyWhenDisconnected(t *testing.T) {
 
 	front.Add(named(t, "b"))
 	assert.Equal(t, "aa", answer()+answer())
+	assert.Equal(t, 1, front.Connections(a))
 	front.Disconnect()
 	assert.Eventually(t, func() bool { return answer() == "b" }, patience, tick)
+	assert.Eventually(t, func() bool { return front.Connections(a) == 0 }, patience, tick)
 }
 
 // named serves its name over TLS.

@@ -95,7 +95,6 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 		}
 	}
 
-	w := &Webhook{log: newServerLog(), front: options.Front, exited: make(chan struct{}), addresses: map[string]string{}}
 	command := append(cp.guarded(binary,
 		"--kubeconfig="+kubeconfig,
 		"--webhook-bind-address=127.0.0.1:0",
@@ -104,36 +103,12 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 		"--serving-names=127.0.0.1",
 		"--drain-delay=0s",
 	), options.Args...)
-	w.cmd = exec.Command(command[0], command[1:]...)
-	w.cmd.Env = append(append(os.Environ(), "POD_NAMESPACE="+manifests.serviceAccount.Namespace), options.Env...)
-	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
-	// Ctrl-C at the terminal goes to this process, which stops the server in its own order.
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := w.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("failed to start the webhook: %w", err)
+	env := append(append(os.Environ(), "POD_NAMESPACE="+manifests.serviceAccount.Namespace), options.Env...)
+	w, err := launch(ctx, command, env, options.Front)
+	if err != nil {
+		return nil, err
 	}
-	go func() {
-		w.waitErr = w.cmd.Wait()
-		close(w.exited)
-	}()
-	defer func() {
-		if err != nil {
-			w.leaveFront()
-			_ = w.Kill()
-			err = fmt.Errorf("failed to start the webhook: %w\n%s", err, lastLines(w.Log(), 40))
-		}
-	}()
-
-	for range []string{webhookServer, healthServer, metricsServer} {
-		select {
-		case l := <-w.log.listening:
-			w.addresses[l.Server] = l.Address
-		case <-w.exited:
-			return nil, fmt.Errorf("it exited: %w", w.waitErr)
-		case <-ctx.Done():
-			return nil, fmt.Errorf("it says of %d servers of 3 where they listen: %w", len(w.addresses), ctx.Err())
-		}
-	}
+	defer func() { err = w.abandon(err) }()
 	target := w.URL()
 	if w.front != nil {
 		w.front.Add(w.addresses[webhookServer])
@@ -150,6 +125,66 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 		return nil, err
 	}
 	return w, nil
+}
+
+// Restart starts the server again once it is gone, as the kubelet does: with the same flags, and
+// behind its Front, in place of the one that is gone, when it is ready.
+func (w *Webhook) Restart(ctx context.Context) (_ *Webhook, err error) {
+	<-w.exited
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	again, err := launch(ctx, w.cmd.Args, w.cmd.Env, w.front)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = again.abandon(err) }()
+	if err := again.waitReady(ctx, nil); err != nil {
+		return nil, err
+	}
+	if w.front != nil {
+		w.front.Add(again.Address())
+		w.leaveFront()
+	}
+	return again, nil
+}
+
+// launch starts the server and waits until it says where it listens.
+func launch(ctx context.Context, command, env []string, front *Front) (_ *Webhook, err error) {
+	w := &Webhook{log: newServerLog(), front: front, exited: make(chan struct{}), addresses: map[string]string{}}
+	w.cmd = exec.Command(command[0], command[1:]...)
+	w.cmd.Env = env
+	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
+	// Ctrl-C at the terminal goes to this process, which stops the server in its own order.
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := w.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("failed to start the webhook: %w", err)
+	}
+	go func() {
+		w.waitErr = w.cmd.Wait()
+		close(w.exited)
+	}()
+	defer func() { err = w.abandon(err) }()
+	for range []string{webhookServer, healthServer, metricsServer} {
+		select {
+		case l := <-w.log.listening:
+			w.addresses[l.Server] = l.Address
+		case <-w.exited:
+			return nil, fmt.Errorf("it exited: %w", w.waitErr)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("it says of %d servers of 3 where they listen: %w", len(w.addresses), ctx.Err())
+		}
+	}
+	return w, nil
+}
+
+// abandon ends a server whose start failed and puts its log into the error, if there is one.
+func (w *Webhook) abandon(err error) error {
+	if err == nil {
+		return nil
+	}
+	w.leaveFront()
+	_ = w.Kill()
+	return fmt.Errorf("failed to start the webhook: %w\n%s", err, lastLines(w.Log(), 40))
 }
 
 // URL is where the server serves admission.
@@ -169,6 +204,9 @@ func (w *Webhook) PID() int { return w.cmd.Process.Pid }
 
 // Log is everything that the server logged so far, JSON lines.
 func (w *Webhook) Log() string { return w.log.String() }
+
+// Leading tells whether the server's log says so: one that is frozen cannot tell that it leads no more.
+func (w *Webhook) Leading() bool { return w.log.isLeading() }
 
 // LogOnFailure prints the log when the test ends, if it failed.
 func (w *Webhook) LogOnFailure(t testing.TB) {
@@ -466,6 +504,13 @@ func get(ctx context.Context, rawURL string) (status int, body string, err error
 	return response.StatusCode, string(data), err
 }
 
+// The messages of the log that are read.
+const (
+	listeningMessage = "listening"
+	leadingMessage   = "leading"
+	followingMessage = "no longer leading"
+)
+
 // listening is the line that the binary logs for each of its servers once it listens.
 type listening struct {
 	Message string `json:"msg"`
@@ -473,13 +518,14 @@ type listening struct {
 	Address string `json:"address"`
 }
 
-// serverLog keeps what is written to it and reports the "listening" lines.
+// serverLog keeps what is written to it and reports the lines that are read.
 type serverLog struct {
 	listening chan listening
 
-	mu   sync.Mutex
-	data bytes.Buffer
-	line int // where in data the unfinished line starts
+	mu      sync.Mutex
+	data    bytes.Buffer
+	line    int // where in data the unfinished line starts
+	leading bool
 }
 
 func newServerLog() *serverLog { return &serverLog{listening: make(chan listening, 16)} }
@@ -496,7 +542,16 @@ func (l *serverLog) Write(p []byte) (int, error) {
 		}
 		l.line += end + 1
 		var entry listening
-		if json.Unmarshal(rest[:end], &entry) != nil || entry.Message != "listening" {
+		if json.Unmarshal(rest[:end], &entry) != nil {
+			continue
+		}
+		switch entry.Message {
+		case leadingMessage:
+			l.leading = true
+		case followingMessage:
+			l.leading = false
+		}
+		if entry.Message != listeningMessage {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(entry.Address); err != nil {
@@ -507,6 +562,12 @@ func (l *serverLog) Write(p []byte) (int, error) {
 		default: // Nobody waits any more.
 		}
 	}
+}
+
+func (l *serverLog) isLeading() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leading
 }
 
 func (l *serverLog) String() string {

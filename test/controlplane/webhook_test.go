@@ -126,6 +126,15 @@ func fakeWebhook() {
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
+	if behavior == "leads" {
+		log.Info("leading")
+		demoted := make(chan os.Signal, 1)
+		signal.Notify(demoted, syscall.SIGUSR1)
+		go func() {
+			<-demoted
+			log.Info("no longer leading")
+		}()
+	}
 
 	// The certificate of httptest is its own CA, and the same in every process.
 	webhook := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
