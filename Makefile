@@ -15,6 +15,10 @@ SEED ?= 1000
 # How long make fuzz, and so make test, gives each fuzz target.
 FUZZTIME ?= 20s
 
+# How long make soak breaks things, and the seed of the order; by chance if empty.
+DURATION ?= 30m
+SOAKSEED ?=
+
 # The directories of the modules.
 MODULES := . test test/conformance test/tools/controlplane test/tools/controlplane-oldest test/tools/lint
 
@@ -82,6 +86,11 @@ fuzz: ## Fuzz each target for FUZZTIME, 20s by default
 .PHONY: conformance
 conformance: ## Hold the decisions against istiod in WORLDS random worlds, 100000 by default, from SEED on
 	cd test/conformance && go test -count=1 -v -timeout 24h $(GOTESTFLAGS) -run Differential . -worlds '$(WORLDS)' -seed '$(SEED)'
+
+.PHONY: soak
+soak: ## Break replicas, API server, etcd and certificates under load, for DURATION, 30m by default
+	@$(install) controlplane >/dev/null
+	cd test && go test -count=1 -v -timeout 24h $(GOTESTFLAGS) -run Soak ./faults -soak '$(DURATION)' $(addprefix -seed=,$(SOAKSEED))
 
 .PHONY: demo
 demo: ## Play the product on a real API server; KEEP=1 leaves it running

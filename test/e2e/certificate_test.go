@@ -50,10 +50,10 @@ func TestCertificateOfADirectoryIsReloadedWithoutALostRequest(t *testing.T) {
 	ca.issue(t, dir, "first")
 	webhook := ownServer(t, controlplane.WebhookOptions{
 		Args:      []string{"--cert-dir=" + dir},
-		Manifests: withCABundle(t, ca.pem),
+		Manifests: withCABundle(t, ca.CertPEM),
 	})
 	assert.Equal(t, "first", servedBy(t, webhook, ca))
-	assert.Equal(t, ca.pem, caBundle(t), "the server leaves the configurations alone")
+	assert.Equal(t, ca.CertPEM, caBundle(t), "the server leaves the configurations alone")
 
 	s := newSite(t)
 	ca.issue(t, dir, "second")
@@ -84,30 +84,17 @@ patches:
 }
 
 // authority issues serving certificates for the loopback address.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-}
+type authority struct{ *controlplane.Authority }
 
-func newAuthority(t *testing.T) *authority {
+func newAuthority(t *testing.T) authority {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ca, err := controlplane.NewAuthority(time.Now().Add(time.Hour))
 	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	return &authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+	return authority{ca}
 }
 
 // issue puts a certificate into dir as the kubelet does: all of it at once.
-func (a *authority) issue(t *testing.T, dir, name string) {
+func (a authority) issue(t *testing.T, dir, name string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -116,7 +103,7 @@ func (a *authority) issue(t *testing.T, dir, name string) {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.Cert, key.Public(), a.Key)
 	require.NoError(t, err)
 	keyDER, err := x509.MarshalECPrivateKey(key)
 	require.NoError(t, err)
@@ -141,10 +128,10 @@ func (a *authority) issue(t *testing.T, dir, name string) {
 }
 
 // servedBy returns the name in the certificate that is served.
-func servedBy(t *testing.T, webhook *controlplane.Webhook, ca *authority) string {
+func servedBy(t *testing.T, webhook *controlplane.Webhook, ca authority) string {
 	t.Helper()
 	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
+	roots.AddCert(ca.Cert)
 	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}
 	conn, err := dialer.DialContext(context.WithoutCancel(t.Context()), "tcp", webhook.Address())
 	require.NoError(t, err)
