@@ -141,6 +141,9 @@ func (a *Admitter) Validate(ctx context.Context, req admission.Request) admissio
 			if finding.HasErrors(findings) {
 				return refuse(r, ans)
 			}
+			if !r.dryRun {
+				a.awaitSeen(ctx, out.Rules, findings)
+			}
 		}
 		resp := admission.Allowed("")
 		resp.Warnings = ans.allWarnings()
