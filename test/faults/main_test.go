@@ -42,7 +42,7 @@ const (
 var (
 	plane *controlplane.ControlPlane
 	// admin has no rate limit of its own.
-	admin client.WithWatch
+	admin client.Client
 	front *controlplane.Front
 	// servers are the replicas behind front.
 	servers = make([]*controlplane.Webhook, 2)
@@ -104,7 +104,7 @@ func connect() error {
 	config := rest.CopyConfig(plane.Config)
 	config.QPS = -1 // The API server limits by itself.
 	var err error
-	admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme})
+	admin, err = client.New(config, client.Options{Scheme: scheme})
 	return err
 }
 
@@ -185,5 +185,7 @@ func logOnFailure(t *testing.T) {
 
 func eventually(t *testing.T, condition func() bool, what string) {
 	t.Helper()
-	require.Eventually(t, condition, patience, tick, what)
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(tick) {
+		require.True(t, time.Now().Before(deadline), "not within %s: %s", patience, what)
+	}
 }
