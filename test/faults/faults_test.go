@@ -61,7 +61,7 @@ var faults = []fault{
 		end, err := plane.SlowEtcd(400*time.Millisecond, 100*time.Millisecond)
 		require.NoError(t, err)
 		answered := l.answered.Load()
-		eventually(t, func() bool { return l.answered.Load() > answered+300 }, "it is slow, not away")
+		eventually(t, func() bool { return l.answered.Load() > answered+150 }, "it is slow, not away")
 		assert.NoError(t, end())
 	}},
 	{"ReplicaThatAnswersIsFrozen", false, func(t *testing.T, l *load) {

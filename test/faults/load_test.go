@@ -134,7 +134,7 @@ func (l *load) send(ctx context.Context, a apply) {
 	name := a.object.GetNamespace() + "/" + a.object.GetName()
 	aboutIt := `admission webhook "validate.egress-tls.dev" denied the request: VirtualService ` + name + " is refused:\n"
 	deadline := time.Now().Add(answerTimeout)
-	for pause := 250 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+	for pause := 250 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		begun := time.Now()
 		answer := l.try(ctx, a.object.DeepCopy())
 		l.mu.Lock()
