@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ type leader struct {
 	lock    resourcelock.Interface
 	name    string
 	leading atomic.Bool
+	mu      sync.Mutex // of report
 	report  func(leading bool)
 	log     logr.Logger
 }
@@ -43,7 +45,9 @@ func newLeader(cfg Config, m *metrics, log logr.Logger) (*leader, error) {
 	}
 	l := &leader{lock: lock, name: cfg.ServiceName, log: log}
 	l.report = func(leading bool) {
-		l.leading.Store(leading)
+		if l.leading.Swap(leading) == leading {
+			return
+		}
 		if leading {
 			m.leading.Set(1)
 			log.Info("leading", "identity", id.Identity)
@@ -63,11 +67,18 @@ func (l *leader) Start(ctx context.Context) error {
 			LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
 			ReleaseOnCancel: true,
 			Callbacks: leaderelection.LeaderCallbacks{
-				OnStartedLeading: func(context.Context) { l.report(true) },
-				OnStoppedLeading: func() {
-					if l.leading.Load() {
-						l.report(false)
+				// It runs beside the elector, so its term may be over already.
+				OnStartedLeading: func(term context.Context) {
+					l.mu.Lock()
+					defer l.mu.Unlock()
+					if term.Err() == nil {
+						l.report(true)
 					}
+				},
+				OnStoppedLeading: func() {
+					l.mu.Lock()
+					defer l.mu.Unlock()
+					l.report(false)
 				},
 			},
 		})
