@@ -6,6 +6,7 @@ import (
 	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
@@ -34,9 +35,13 @@ func (a *Admitter) awaitSeen(ctx context.Context, changes []mutate.RuleChange, f
 		if slices.ContainsFunc(findings, func(f finding.Finding) bool { return f.Subject == key.String() }) {
 			continue
 		}
-		for {
+		for first := true; ; first = false {
 			have := &networkingv1.DestinationRule{}
 			if a.view.getCached(ctx, key, have) == nil && have.ResourceVersion != c.Rule.ResourceVersion {
+				break
+			}
+			// Decided again on what is stored, it may have gone without.
+			if first && apierrors.IsNotFound(a.view.live.Get(ctx, key, have)) {
 				break
 			}
 			select {

@@ -46,19 +46,24 @@ func TestAnswerWaitsUntilTheInformersKnowTheRule(t *testing.T) {
 	for _, test := range []struct {
 		name                   string
 		decided, before, after string
+		live                   string
 		findings               []finding.Finding
 		want                   time.Duration
 	}{
-		{"created", "", "", "7", nil, late},
-		{"changed", "5", "5", "7", nil, late},
-		{"known", "5", "7", "7", nil, 0},
-		{"never known", "", "", "", nil, seenTimeout},
-		{"not written", "", "", "", []finding.Finding{{Code: finding.TLSMissing, Subject: "shop/rule"}}, 0},
+		{"created", "", "", "7", "7", nil, late},
+		{"changed", "5", "5", "7", "7", nil, late},
+		{"known", "5", "7", "7", "7", nil, 0},
+		{"never known", "", "", "", "7", nil, seenTimeout},
+		{"not needed after all", "", "", "", "", nil, 0},
+		{"not written", "", "", "", "", []finding.Finding{{Code: finding.TLSMissing, Subject: "shop/rule"}}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
-				a := &Admitter{view: &view{cached: lateReader{before: test.before, after: test.after, change: begun.Add(late)}}}
+				a := &Admitter{view: &view{
+					cached: lateReader{before: test.before, after: test.after, change: begun.Add(late)},
+					live:   lateReader{after: test.live},
+				}}
 				a.awaitSeen(t.Context(), decidedOn(test.decided), test.findings)
 				assert.Equal(t, test.want, time.Since(begun))
 			})
