@@ -214,7 +214,8 @@ func mapAt(tree map[string]any, path []string) (map[string]any, error) {
 	return m, nil
 }
 
-// Tree returns the object as encoding/json reads it into a map.
+// Tree returns the object as encoding/json reads it into a map, with numbers where the
+// API server asks for them.
 func Tree(o any) (map[string]any, error) {
 	raw, err := json.Marshal(o)
 	if err != nil {
@@ -224,7 +225,39 @@ func Tree(o any) (map[string]any, error) {
 	if err := json.Unmarshal(raw, &tree); err != nil {
 		return nil, fmt.Errorf("failed to decode: %w", err)
 	}
+	if _, ok := o.(*networkingv1.DestinationRule); ok {
+		numbers(tree["spec"])
+	}
 	return tree, nil
+}
+
+// numbers makes numbers of the 64-bit ones in a DestinationRule's spec, all of them under
+// consistentHash: Istio's types encode them as strings, which Istio's CRD refuses.
+func numbers(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if hash, ok := e.(map[string]any); ok && k == "consistentHash" {
+				toNumber(hash, "minimumRingSize")
+				toNumber(hash["ringHash"], "minimumRingSize")
+				toNumber(hash["maglev"], "tableSize")
+			}
+			numbers(e)
+		}
+	case []any:
+		for _, e := range v {
+			numbers(e)
+		}
+	}
+}
+
+func toNumber(v any, key string) {
+	m, _ := v.(map[string]any)
+	if text, ok := m[key].(string); ok {
+		if n, err := strconv.ParseFloat(text, 64); err == nil {
+			m[key] = n
+		}
+	}
 }
 
 // injected returns dr as it is after the injections.

@@ -1,6 +1,7 @@
 package mutate_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -285,4 +286,20 @@ func TestHostHeaderMismatch(t *testing.T) {
 		_, findings := mutate.Headers(scenario.World(objects, policy.Default()), objects[1].Typed.(*networkingv1.VirtualService))
 		assert.Equal(t, mismatch, len(findings) == 1, "%q", value)
 	}
+}
+
+// Istio's types encode 64-bit numbers as strings, which its CRD refuses.
+func TestMarshalRuleKeepsNumbers(t *testing.T) {
+	const hash = `{"httpHeaderName":"x","minimumRingSize":1024,"ringHash":{"minimumRingSize":2000}}`
+	got := plan(t, entryHTTP, "DestinationRule egress/user {host: '*.vendor.com', trafficPolicy: {loadBalancer: {consistentHash: "+hash+"}},"+
+		" subsets: [{name: v1, labels: {minimumRingSize: '5'}, trafficPolicy: {loadBalancer: {consistentHash: {maglev: {tableSize: 65537}}}}}]}")
+	require.Len(t, got.Changes, 1)
+	tree, err := mutate.MarshalRule(got.Changes[0].Rule)
+	require.NoError(t, err)
+	raw, err := json.Marshal(tree["spec"])
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"host":"api.vendor.com",
+		"trafficPolicy":{"loadBalancer":{"consistentHash":`+hash+`},"portLevelSettings":[
+			{"port":{"number":443},"loadBalancer":{"consistentHash":`+hash+`},"tls":{"mode":"SIMPLE","sni":"api.vendor.com","subjectAltNames":["api.vendor.com"]}}]},
+		"subsets":[{"name":"v1","labels":{"minimumRingSize":"5"},"trafficPolicy":{"loadBalancer":{"consistentHash":{"maglev":{"tableSize":65537}}}}}]}`, string(raw))
 }

@@ -96,7 +96,11 @@ func (w *ruleWriter) create(ctx context.Context, c mutate.RuleChange, dryRun boo
 		}
 		rule := c.Rule.DeepCopy()
 		rule.ResourceVersion = ""
-		if err := w.writer.Create(ctx, rule, client.FieldOwner(FieldManager)); err != nil {
+		out, err := untyped(rule)
+		if err != nil {
+			return "", err
+		}
+		if err := w.writer.Create(ctx, out, client.FieldOwner(FieldManager)); err != nil {
 			return "", fmt.Errorf("failed to create %s: %w", c, err)
 		}
 		return verbCreate, nil
@@ -132,10 +136,36 @@ func (w *ruleWriter) create(ctx context.Context, c mutate.RuleChange, dryRun boo
 	if !c.Unused {
 		delete(have.Annotations, mutate.UnusedAnnotation)
 	}
-	if err := w.writer.Update(ctx, have, client.FieldOwner(FieldManager)); err != nil {
+	out, err := untyped(have)
+	if err != nil {
+		return "", err
+	}
+	if err := w.writer.Update(ctx, out, client.FieldOwner(FieldManager)); err != nil {
 		return "", fmt.Errorf("failed to %s %s: %w", did, c, err)
 	}
 	return did, nil
+}
+
+// untyped returns a rule as the API server takes it, see mutate.Tree.
+func untyped(dr *networkingv1.DestinationRule) (*unstructured.Unstructured, error) {
+	tree, err := mutate.Tree(dr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", mesh.ObjectOf(dr), err)
+	}
+	tree["apiVersion"], tree["kind"] = mesh.APIVersion, mesh.DestinationRuleKind
+	return decoded(tree)
+}
+
+func decoded(tree map[string]any) (*unstructured.Unstructured, error) {
+	raw, err := json.Marshal(tree)
+	if err != nil {
+		return nil, fmt.Errorf("failed to encode: %w", err)
+	}
+	out := &unstructured.Unstructured{}
+	if err := out.UnmarshalJSON(raw); err != nil {
+		return nil, fmt.Errorf("failed to decode: %w", err)
+	}
+	return out, nil
 }
 
 // inject brings what we injected into the rule, as the API server has it with all its
@@ -193,13 +223,9 @@ func (w *ruleWriter) edit(ctx context.Context, kind string, o metav1.Object, dry
 	if err != nil || len(ops) == 0 || dryRun {
 		return len(ops) > 0, err
 	}
-	raw, err := json.Marshal(tree)
+	out, err := decoded(tree)
 	if err != nil {
-		return false, fmt.Errorf("failed to encode %s: %w", mesh.ObjectOf(o), err)
-	}
-	out := &unstructured.Unstructured{}
-	if err := out.UnmarshalJSON(raw); err != nil {
-		return false, fmt.Errorf("failed to decode %s: %w", mesh.ObjectOf(o), err)
+		return false, fmt.Errorf("%s: %w", mesh.ObjectOf(o), err)
 	}
 	if err := w.writer.Update(ctx, out, client.FieldOwner(FieldManager)); err != nil {
 		return false, err
