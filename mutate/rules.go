@@ -147,7 +147,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	}
 	err := plan.compare(managed, users, func(kept *networkingv1.DestinationRule) bool {
 		with := bare.WithRules(host, withRule(withChanges(users, plan.Desired), kept))
-		return takes(after, with, host, kept) || len(lacks(with)) > len(plan.Unmet)
+		return d.takes(after, with, kept) || len(lacks(with)) > len(plan.Unmet)
 	})
 	if err != nil {
 		return plan, fmt.Errorf("failed to compare the DestinationRules of %s: %w", host, err)

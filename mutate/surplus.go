@@ -164,11 +164,21 @@ func beside(want, have *networkingv1.DestinationRule) *networkingv1.DestinationR
 	return out
 }
 
+// follows reports whether kept carries along what the wildcard rule was says. An
+// admission under way may have made it so, and takes nothing from anybody.
+func (d *drafts) follows(kept *networkingv1.DestinationRule, was *mesh.Effective) bool {
+	if !mesh.IsWildcard(was.Host) || was.Namespace() != kept.Namespace {
+		return false
+	}
+	carried := d.frame(kept.Namespace, kept.Spec.GetExportTo(), was, nil)
+	return sameName(carried, kept) && proto.Equal(&beside(carried, kept).Spec, &kept.Spec)
+}
+
 // takes reports whether, with kept among the rules of host, some client has kept in
-// place of a rule of the user's.
-func takes(without, with *mesh.World, host string, kept *networkingv1.DestinationRule) bool {
-	for was, now := range inForce(without, with, host) {
-		if was != nil && now != nil && !mesh.IsManaged(was.Members[0]) &&
+// place of a rule of the user's, which it does not follow.
+func (d *drafts) takes(without, with *mesh.World, kept *networkingv1.DestinationRule) bool {
+	for was, now := range inForce(without, with, d.host) {
+		if was != nil && now != nil && !mesh.IsManaged(was.Members[0]) && !d.follows(kept, was) &&
 			slices.ContainsFunc(now.Members, func(dr *networkingv1.DestinationRule) bool { return sameName(dr, kept) }) {
 			return true
 		}

@@ -80,6 +80,8 @@ func TestSurplusYields(t *testing.T) {
 		{"a user's rule with TLS beside it", []string{entryHTTP, managedRule("", tls443), "DestinationRule egress/user {host: api.vendor.com, trafficPolicy: {tls: {mode: SIMPLE}}}"}, true},
 		{"a user's rule beside it, and nothing is needed", []string{entryHTTPS, managedRule("", tls443), "DestinationRule egress/user {host: api.vendor.com, subsets: [{name: v1}]}"}, true},
 		{"a user's wildcard with TLS behind it", []string{entryHTTP, managedRule("", tls443), "DestinationRule egress/user {host: '*.vendor.com', trafficPolicy: {tls: {mode: SIMPLE}}}"}, true},
+		{"a user's wildcard that it follows, and nothing is needed yet", []string{entryHTTPS, "DestinationRule egress/user {host: '*.vendor.com', trafficPolicy: {loadBalancer: {simple: RANDOM}}}", strings.Replace(managedRule("", "{loadBalancer: {simple: RANDOM}, "+tls443[1:]), "{portLevel", "{loadBalancer: {simple: RANDOM}, portLevel", 1)}, false},
+		{"a user's wildcard that it does not follow, and nothing is needed", []string{entryHTTPS, "DestinationRule egress/user {host: '*.vendor.com', trafficPolicy: {loadBalancer: {simple: RANDOM}}}", managedRule("", tls443)}, true},
 		{"a user's rule elsewhere that nobody has", []string{entryHTTPS, managedRule("", tls443), "DestinationRule other/user {host: api.vendor.com, exportTo: [.], subsets: [{name: v1}]}"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
