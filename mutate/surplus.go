@@ -160,8 +160,40 @@ func beside(want, have *networkingv1.DestinationRule) *networkingv1.DestinationR
 			out.Spec.TrafficPolicy.PortLevelSettings = append(out.Spec.TrafficPolicy.PortLevelSettings, e.DeepCopy())
 		}
 	}
+	keepTLS(out.Spec.GetTrafficPolicy(), have.Spec.GetTrafficPolicy(), want.Spec.GetHost())
+	for _, s := range out.Spec.GetSubsets() {
+		i := slices.IndexFunc(have.Spec.GetSubsets(), func(h *networking.Subset) bool { return h.GetName() == s.GetName() })
+		if i >= 0 {
+			keepTLS(s.GetTrafficPolicy(), have.Spec.GetSubsets()[i].GetTrafficPolicy(), want.Spec.GetHost(), out.Spec.GetTrafficPolicy())
+		}
+	}
 	byPort(out)
 	return out
+}
+
+// keepTLS gives the port entries of want that carry no tls along that of have, where it
+// is ours: SIMPLE for host, or a copy from want or from above it.
+func keepTLS(want, have *networking.TrafficPolicy, host string, above ...*networking.TrafficPolicy) {
+	for _, e := range want.GetPortLevelSettings() {
+		same := func(o *networking.TrafficPolicy_PortTrafficPolicy) bool {
+			return o.GetPort().GetNumber() == e.GetPort().GetNumber()
+		}
+		i := slices.IndexFunc(have.GetPortLevelSettings(), same)
+		if e == nil || e.GetTls() != nil || i < 0 {
+			continue
+		}
+		tls := have.GetPortLevelSettings()[i].GetTls()
+		ours := tls.GetMode() == networking.ClientTLSSettings_SIMPLE && tls.GetSni() == host
+		for _, p := range append([]*networking.TrafficPolicy{want}, above...) {
+			ours = ours || tls != nil && proto.Equal(tls, p.GetTls())
+			if k := slices.IndexFunc(p.GetPortLevelSettings(), same); k >= 0 {
+				ours = ours || tls != nil && proto.Equal(tls, p.GetPortLevelSettings()[k].GetTls())
+			}
+		}
+		if ours && tls.GetMode() != networking.ClientTLSSettings_DISABLE {
+			e.Tls = tls.DeepCopy()
+		}
+	}
 }
 
 // follows reports whether kept carries along what the wildcard rule was says. An

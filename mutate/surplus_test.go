@@ -1,6 +1,7 @@
 package mutate_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -139,4 +140,45 @@ func TestManagedRuleIsAdopted(t *testing.T) {
 	entry := metav1.OwnerReference{APIVersion: "networking.istio.io/v1", Kind: "ServiceEntry", Name: "vendor", UID: "1234"}
 	have := scenario.World(objects, policy.Default()).RulesFor(host)[0]
 	assert.Equal(t, []metav1.OwnerReference{entry, other}, mutate.WithOwnersOf(have, got.Changes[0].Rule))
+}
+
+// What an admission under way relies on also stays where the rule carries entries along
+// in which we only set tls.
+func TestChangesKeepTLSInCarriedEntries(t *testing.T) {
+	route := func(name, port, subset string) string {
+		return fmt.Sprintf("VirtualService shop/%s {hosts: [api.vendor.com], http: [{route: [{destination: {host: api.vendor.com, port: {number: %s}%s}}]}]}", name, port, subset)
+	}
+	const entries = "portLevelSettings: [{port: {number: 443}, connectionPool: {tcp: {maxConnections: 3}}}, {port: {number: 8443}, connectionPool: {tcp: {maxConnections: 3}}}]"
+	for name, c := range map[string]struct{ wildcard, other string }{
+		"entries without tls":             {"trafficPolicy: {" + entries + "}", route("more", "8443", "")},
+		"entries under a tls":             {"trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /c}, " + entries + "}", route("more", "8443", "")},
+		"entries of a subset":             {"subsets: [{name: v1, trafficPolicy: {" + entries + "}}]", route("more", "443", ", subset: v1")},
+		"entries of a subset under a tls": {"trafficPolicy: {tls: {mode: SIMPLE, sni: x.y}}, subsets: [{name: v1, trafficPolicy: {" + entries + "}}]", route("more", "443", ", subset: v1")},
+		"an entry of a subset like that of the rule": {
+			"trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE, sni: x.y}}]}, subsets: [{name: v1, trafficPolicy: {" + entries + "}}]",
+			route("more", "443", ", subset: v1"),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := []string{twoPorts, route("mesh", "443", ""), "DestinationRule egress/user {host: '*.vendor.com', " + c.wildcard + "}"}
+			both := plan(t, append(objects, c.other)...)
+			require.Len(t, both.Changes, 1)
+			spec, err := json.Marshal(&both.Changes[0].Rule.Spec)
+			require.NoError(t, err)
+			have := "DestinationRule egress/" + managed + " " + string(spec)
+
+			got := plan(t, append(objects, have)...)
+			assert.Empty(t, got.Changes)
+			require.Len(t, got.Surplus, 1)
+			assert.False(t, got.Surplus[0].Yields)
+		})
+	}
+	objects := []string{twoPorts, route("more", "8443", ""), "DestinationRule egress/user {host: '*.vendor.com', trafficPolicy: {" + entries + "}}"}
+	for _, tls := range []string{"{mode: DISABLE}", "{mode: SIMPLE, sni: www.vendor.com}"} {
+		edited := "DestinationRule egress/" + managed + " {host: api.vendor.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: " + tls + "}]}}"
+		got := plan(t, append(objects, edited)...)
+		require.Len(t, got.Changes, 1)
+		assert.Nil(t, got.Changes[0].Rule.Spec.GetTrafficPolicy().GetPortLevelSettings()[0].GetTls(), "edited by hand")
+		assert.Empty(t, got.Surplus)
+	}
 }
