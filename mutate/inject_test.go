@@ -159,6 +159,32 @@ func TestInjectEditsKeepsForNow(t *testing.T) {
 	}
 }
 
+// A copy of the user's own tls has the name that they gave, and a short host is written
+// in short.
+func TestInjectEditsKeepsUnderAnotherName(t *testing.T) {
+	for name, c := range map[string]struct {
+		spec string
+		in   mutate.Injection
+		kept string
+	}{
+		"a copy":             {`{"host":"api.vendor.com","trafficPolicy":{"tls":{"mode":"SIMPLE","sni":"front"},"portLevelSettings":[{"port":{"number":443}}]}}`, mutate.Injection{Host: host, Port: 443, Entry: 0}, `port/443/tls`},
+		"a copy in a subset": {`{"host":"api.vendor.com","trafficPolicy":{"tls":{"mode":"SIMPLE","sni":"front"}},"subsets":[{"name":"v1","trafficPolicy":{"portLevelSettings":[{"port":{"number":443}}]}}]}`, mutate.Injection{Host: host, Port: 443, Subset: "v1", Entry: 0}, `subset/v1/port/443/tls`},
+		"a short host":       {`{"host":"vendor"}`, mutate.Injection{Host: "vendor.egress.svc.cluster.local", Port: 443, Entry: -1}, `port/443,trafficPolicy`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := tree(t, `{"metadata":{"namespace":"egress"},"spec":`+c.spec+`}`)
+			edits, err := mutate.InjectEdits(at, []mutate.Injection{c.in}, policy.TLS{}, nil)
+			require.NoError(t, err)
+			_, err = mutate.Patch(at, edits)
+			require.NoError(t, err)
+			edits, err = mutate.InjectEdits(at, nil, policy.TLS{}, mutate.KeepAll)
+			require.NoError(t, err)
+			assert.Empty(t, edits)
+			assert.Equal(t, c.kept, strings.Join(mutate.Injected(at), ","))
+		})
+	}
+}
+
 func TestInjectEditsNothing(t *testing.T) {
 	edits, err := mutate.InjectEdits(tree(t, `{}`), nil, policy.TLS{}, mutate.KeepAll)
 	require.NoError(t, err)

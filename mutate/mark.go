@@ -14,6 +14,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
 
 // InjectedAnnotation on a DestinationRule records what was injected, so that it can be
@@ -199,15 +200,31 @@ func again(tree, bare map[string]any, at, want string) (Edit, bool) {
 	}
 	value, _ := entriesAt(tree, list)[i].(map[string]any)
 	port := portOf(value)
-	spec, _ := tree["spec"].(map[string]any)
-	if tls, _ := value["tls"].(map[string]any); tls["sni"] != nil && tls["sni"] != spec["host"] {
-		return Edit{}, false
+	if tls, _ := value["tls"].(map[string]any); tls["sni"] != nil && tls["sni"] != ruleHost(tree) {
+		// A copy has the name that the user gave to the tls above it.
+		level, _ := mapAt(bare, list[:len(list)-1])
+		in := Injection{Port: uint32(port)}
+		if strings.HasPrefix(at, "subset/") {
+			in.Subset = at
+		}
+		if !equalJSON(tls, upperTLS(bare, level, in, policy.TLS{})) {
+			return Edit{}, false
+		}
 	}
 	own := slices.IndexFunc(entriesAt(bare, list), func(e any) bool { return portOf(e) == port })
 	if !strings.HasSuffix(at, tlsOnly) {
 		return Edit{Path: append(slices.Clone(list), "-"), Value: value}, own < 0
 	}
 	return Edit{Path: append(slices.Clone(list), strconv.Itoa(own), "tls"), Value: value["tls"]}, own >= 0
+}
+
+// ruleHost is mesh.RuleHost of a raw rule.
+func ruleHost(tree map[string]any) string {
+	spec, _ := tree["spec"].(map[string]any)
+	meta, _ := tree["metadata"].(map[string]any)
+	host, _ := spec["host"].(string)
+	namespace, _ := meta["namespace"].(string)
+	return mesh.ResolveHost(host, namespace)
 }
 
 // sum identifies a value at a place, as Istio's types read it: what they do not know,
