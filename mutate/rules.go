@@ -42,7 +42,8 @@ type RuleChange struct {
 	// that nothing else of it is touched.
 	Rule       *networkingv1.DestinationRule
 	Injections []Injection
-	// Shared says that clients beside gateways of the needs may see the rule.
+	// Shared says that clients beside gateways of the needs may see the rule, at a port
+	// whose clients may speak TLS themselves.
 	Shared bool
 	// Unused says that something of ours stays in the rule that nothing needs: it stays
 	// marked with UnusedAnnotation, if it is.
@@ -125,17 +126,22 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	slices.SortStableFunc(lacking, func(a, b mesh.Need) int { return cmp.Compare(ruleless(a), ruleless(b)) })
 	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol, excluded: map[types.NamespacedName]bool{}}
 	after := bare
-	for again := true; again; { // Each time with one rule less: findHarm finds no rule twice.
+	for again := true; again; { // Each time with one rule less, or one need more: neither is found twice.
 		d.list = nil
 		for _, n := range lacking {
 			d.add(n)
+		}
+		for _, n := range d.hidden {
+			if i := d.find(Create, n.Rule.Members[0]); i >= 0 {
+				d.inject(d.list[i], n)
+			}
 		}
 		var err error
 		if plan.Desired, err = d.changes(); err != nil {
 			return plan, fmt.Errorf("failed to plan the DestinationRules of %s: %w", host, err)
 		}
 		after = bare.WithRules(host, withChanges(users, plan.Desired))
-		again = d.findHarm(bare, after)
+		again = d.findHarm(bare, after) || len(lacking) > 0 && d.findHidden(after.Needs(host, always))
 	}
 
 	lacks := func(w *mesh.World) []mesh.Need {
@@ -186,6 +192,9 @@ type drafts struct {
 	list  []*draft
 	// excluded are rules that must be neither created nor injected into.
 	excluded map[types.NamespacedName]bool
+	// hidden are needs of the clients of a rule that is created: it hides from them what
+	// meets the needs of others.
+	hidden []mesh.Need
 }
 
 type draft struct {
@@ -265,6 +274,25 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 			found = true
 			break
 		}
+	}
+	return found
+}
+
+// findHidden adds to hidden the needs that a created rule must meet as well, and reports
+// whether it found one. A rule private to a gateway's namespace for one port, say, takes
+// the shared rule for another one from all clients there.
+func (d *drafts) findHidden(after []mesh.Need) bool {
+	found := false
+	for _, n := range after {
+		if !n.Lacks() || n.Rule == nil || d.find(Create, n.Rule.Members[0]) < 0 ||
+			slices.ContainsFunc(d.hidden, func(o mesh.Need) bool {
+				return sameName(o.Rule.Members[0], n.Rule.Members[0]) && o.Port.GetNumber() == n.Port.GetNumber() && o.Subset == n.Subset &&
+					o.Client.Namespace == n.Client.Namespace && o.Client.Gateway == n.Client.Gateway
+			}) {
+			continue
+		}
+		d.hidden = append(d.hidden, n)
+		found = true
 	}
 	return found
 }
@@ -539,14 +567,15 @@ func (d *drafts) changes() ([]RuleChange, error) {
 			return nil, err
 		}
 		ports := map[uint32]struct{}{}
+		shared := !isPrivate(rule)
 		for _, n := range dr.needs {
 			ports[n.Port.GetNumber()] = struct{}{}
+			shared = shared || n.Port.SpeaksTLS() && !d.onlyRouted(n.Port.GetNumber())
 		}
 		c := RuleChange{
 			Action: dr.action, Host: d.host, Ports: slices.Sorted(maps.Keys(ports)),
-			Rule: rule, Needs: dr.needs,
+			Rule: rule, Needs: dr.needs, Shared: shared,
 		}
-		c.Shared = !isPrivate(rule) || slices.ContainsFunc(c.Ports, func(p uint32) bool { return !d.onlyRouted(p) })
 		if dr.action == Inject {
 			c.Injections = dr.injections
 		} else {

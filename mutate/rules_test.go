@@ -127,6 +127,21 @@ func TestRulesPlan(t *testing.T) {
 			changes: []string{"create DestinationRule " + name("edge") + " with TLS to api.vendor.com on port 80, 443 exportTo [. shop]"},
 		},
 		{
+			name: "gateways on a port of their own and on a shared one: the private rule hides the shared one, and has both",
+			objects: []string{
+				"ServiceEntry egress/vendor {hosts: [api.vendor.com], ports: [{number: 443, name: a, protocol: HTTPS}, {number: 80, name: b, protocol: HTTP, targetPort: 443}]}",
+				gwRoute, strings.NewReplacer("shop/gw", "shop/more", "443", "80").Replace(gwRoute), gwIn, gwService,
+			},
+			desired: []string{
+				"create DestinationRule " + name("edge") + " with TLS to api.vendor.com on port 80, 443 exportTo [.]",
+				"create DestinationRule " + name("egress") + " with TLS to api.vendor.com on port 80 exportTo []",
+			},
+			changes: []string{
+				"create DestinationRule " + name("edge") + " with TLS to api.vendor.com on port 80, 443 exportTo [.]",
+				"create DestinationRule " + name("egress") + " with TLS to api.vendor.com on port 80 exportTo []",
+			},
+		},
+		{
 			name: "DISABLE is left alone", objects: []string{entryHTTP, "DestinationRule egress/user {host: api.vendor.com, trafficPolicy: {tls: {mode: DISABLE}}}"},
 		},
 		{
