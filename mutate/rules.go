@@ -151,9 +151,18 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 		// Trust the model of Istio, not the plan: judge the world that it leads to.
 		plan.Unmet = lacks(after)
 	}
-	err := plan.compare(managed, users, func(kept *networkingv1.DestinationRule) bool {
-		with := bare.WithRules(host, withRule(withChanges(users, plan.Desired), kept))
-		return d.takes(after, with, kept) || len(lacks(with)) > len(plan.Unmet)
+	// All of ours that may stay for a while, together: one may make good what another takes.
+	rules := withChanges(users, plan.Desired)
+	for _, dr := range managed {
+		if i := slices.IndexFunc(plan.Desired, func(c RuleChange) bool { return sameName(c.Rule, dr) }); i >= 0 {
+			dr = beside(plan.Desired[i].Rule, dr)
+		}
+		rules = withRule(rules, dr)
+	}
+	kept := bare.WithRules(host, rules)
+	err := plan.compare(managed, users, func(dr *networkingv1.DestinationRule) bool {
+		with := bare.WithRules(host, withRule(withChanges(users, plan.Desired), dr))
+		return d.takes(after, kept, dr) || len(lacks(kept)) > len(plan.Unmet) && len(lacks(with)) > len(plan.Unmet)
 	})
 	if err != nil {
 		return plan, fmt.Errorf("failed to compare the DestinationRules of %s: %w", host, err)

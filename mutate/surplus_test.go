@@ -93,6 +93,30 @@ func TestSurplusYields(t *testing.T) {
 	}
 }
 
+// What an admission creates together stays together.
+func TestSurplusOfOneAdmissionDoesNotYield(t *testing.T) {
+	for name, objects := range map[string][]string{
+		"a wildcard for some workloads": {entryHTTPS, "DestinationRule egress/user {host: '*.vendor.com', workloadSelector: {matchLabels: {app: x}}}"},
+		"a wildcard for all":            {entryHTTPS, "DestinationRule egress/user {host: '*.vendor.com', trafficPolicy: {loadBalancer: {simple: RANDOM}}}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := objects
+			for _, c := range plan(t, append(objects, strings.Replace(meshRoute, "shop", "egress", 1))...).Changes {
+				spec, err := json.Marshal(&c.Rule.Spec)
+				require.NoError(t, err)
+				before = append(before, fmt.Sprintf("DestinationRule %s/%s %s", c.Rule.Namespace, c.Rule.Name, spec))
+			}
+			require.Greater(t, len(before), len(objects))
+			got := plan(t, before...)
+			assert.Empty(t, got.Changes)
+			assert.Len(t, got.Surplus, len(before)-len(objects))
+			for _, s := range got.Surplus {
+				assert.False(t, s.Yields, s.Rule.Name)
+			}
+		})
+	}
+}
+
 // A mark is taken away by what needs the rule again, with nothing else changed.
 func TestMarkedRuleIsAChange(t *testing.T) {
 	marked := func(objects ...string) []scenario.Object {

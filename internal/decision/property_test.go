@@ -294,3 +294,83 @@ func written(t *rapid.T, changes []mutate.RuleChange) []string {
 	}
 	return out
 }
+
+// What an admission makes sure of stays until its object is stored, whatever the
+// reconciler and other admissions do that do not know of it yet.
+func TestNothingIsTakenFromAnAdmissionUnderWay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := draft{t}
+		pol := d.rules()
+		objects := d.world()
+		var routes []int
+		for i, o := range objects {
+			if o.Raw["kind"] == "VirtualService" {
+				routes = append(routes, i)
+			}
+		}
+		if len(routes) == 0 {
+			return
+		}
+		at := rapid.SampledFrom(routes).Draw(t, "under way")
+		route := objects[at]
+		objects, _ = reconcile(t, admitAll(t, slices.Delete(slices.Clone(objects), at, at+1), pol), pol)
+		t.Log(show(t, objects), show(t, []scenario.Object{route}))
+		out, err := decision.Decide(scenario.World(append(slices.Clone(objects), route), pol), pol, route.Typed, route.Raw)
+		require.NoError(t, err)
+		for _, c := range out.Rules {
+			objects = carryOut(t, objects, c, pol)
+		}
+		open := func() []string {
+			var texts []string
+			w := scenario.Stored(append(slices.Clone(objects), route), pol)
+			for _, host := range targetHosts {
+				for _, n := range w.Needs(host, false) {
+					if n.Lacks() && slices.ContainsFunc(n.Sources, func(s mesh.Source) bool { return s.VirtualService == route.Typed }) {
+						texts = append(texts, fmt.Sprintf("%s:%d/%s %s %v", host, n.Port.GetNumber(), n.Subset, n.Client.Namespace, n.Client.Gateway))
+					}
+				}
+			}
+			return texts
+		}
+		before := open()
+		t.Log("after admission", show(t, objects))
+		for round := range 2 {
+			if rapid.Bool().Draw(t, "reconciler") {
+				for _, host := range targetHosts {
+					plan, err := mutate.Rules(scenario.World(objects, pol), host, pol)
+					require.NoError(t, err)
+					for _, c := range plan.Changes {
+						objects = carryOut(t, objects, c, pol)
+					}
+					for _, s := range plan.Surplus {
+						if !s.Yields {
+							continue
+						}
+						if s.Want != nil {
+							objects = carryOutFor(t, objects, *s.Want, pol, nil)
+						} else {
+							objects = slices.DeleteFunc(objects, func(o scenario.Object) bool { return isRule(o, s.Rule) })
+						}
+					}
+				}
+			} else {
+				for i := range objects {
+					o := objects[i]
+					if !o.Decided() {
+						continue
+					}
+					out, err := decision.DecideUpdate(scenario.World(objects, pol), pol, o.Typed, o.Typed, o.Raw)
+					require.NoError(t, err)
+					_, err = mutate.Patch(o.Raw, out.Edits)
+					require.NoError(t, err)
+					objects[i] = reparsed(t, o.Raw)
+					for _, c := range out.Rules {
+						objects = carryOut(t, objects, c, pol)
+					}
+				}
+			}
+			t.Log("after round", round, show(t, objects))
+			require.Subset(t, before, open())
+		}
+	})
+}
