@@ -108,7 +108,7 @@ func (w *ruleWriter) create(ctx context.Context, c mutate.RuleChange, dryRun boo
 	if err != nil {
 		return "", fmt.Errorf("failed to get %s: %w", c, err)
 	}
-	if !mesh.IsManaged(have) {
+	if have.Labels[mesh.ManagedByLabel] != mesh.ManagedBy {
 		return "", inTheWayError{fmt.Errorf("%s stands in the way: it has the name of a generated rule without the label %s=%s; rename or delete it",
 			mesh.ObjectOf(have), mesh.ManagedByLabel, mesh.ManagedBy)}
 	}
@@ -125,8 +125,9 @@ func (w *ruleWriter) create(ctx context.Context, c mutate.RuleChange, dryRun boo
 	switch {
 	case did == "":
 		return "", nil
-	case have.ResourceVersion != c.Rule.ResourceVersion:
-		// Restored to what this decision knows, it could lose what another one has added.
+	case have.ResourceVersion != c.Rule.ResourceVersion && mesh.IsManaged(have):
+		// Restored to what this decision knows, it could lose what another one has added. One
+		// whose host was edited was out of its sight.
 		return "", raceError{fmt.Errorf("%s was changed", mesh.ObjectOf(have))}
 	case dryRun:
 		return did, nil

@@ -68,7 +68,9 @@ func TestCreateWritesNumbers(t *testing.T) {
 	c := ringChange()
 	edited := c.Rule.DeepCopy()
 	edited.Spec.TrafficPolicy = nil
-	for name, s := range map[string]*oneRule{"created": {}, "restored": {rule: edited}} {
+	other := c.Rule.DeepCopy() // which is not known as a rule of the host
+	other.ResourceVersion, other.Spec.Host = "7", "www.vendor.com"
+	for name, s := range map[string]*oneRule{"created": {}, "restored": {rule: edited}, "its host was edited": {rule: other}} {
 		t.Run(name, func(t *testing.T) {
 			w := &ruleWriter{writer: s, live: s}
 			_, err := w.create(t.Context(), c, false)
@@ -84,4 +86,24 @@ func TestCreateWritesNumbers(t *testing.T) {
 			}}, out.Spec)
 		})
 	}
+}
+
+// What has the name alone is somebody else's.
+func TestCreateLeavesAnotherRuleAlone(t *testing.T) {
+	c := ringChange()
+	other := c.Rule.DeepCopy()
+	other.Labels = nil
+	s := &oneRule{rule: other}
+	_, err := (&ruleWriter{writer: s, live: s}).create(t.Context(), c, false)
+	require.ErrorContains(t, err, "stands in the way")
+	assert.True(t, stuck(err))
+	assert.Nil(t, s.sent)
+
+	other = c.Rule.DeepCopy()
+	other.ResourceVersion, other.Spec.TrafficPolicy = "7", nil
+	s.rule = other
+	_, err = (&ruleWriter{writer: s, live: s}).create(t.Context(), c, false)
+	require.ErrorContains(t, err, "was changed")
+	assert.True(t, isRace(err))
+	assert.Nil(t, s.sent)
 }

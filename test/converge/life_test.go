@@ -180,6 +180,7 @@ func TestRuleIsEditedByHand(t *testing.T) {
 		`{"spec": {"exportTo": null}}`,
 		`{"spec": {"trafficPolicy": null}}`,
 		`{"metadata": {"ownerReferences": null}}`,
+		`{"spec": {"host": "elsewhere.example.com"}}`,
 	} {
 		patch(t, s.ruleKey(), edit)
 		s.comes(t, s.entry(), s.gateway(), s.routed(), s.rule())
