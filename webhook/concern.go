@@ -11,12 +11,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
 
 // concern tells what has to be looked at again when an object appears, changes or goes:
 // which hosts' DestinationRules, and which VirtualServices' headers. It reads the
 // informers alone. Too much costs time, too little waits for the next full pass.
-type concern struct{ cached client.Reader }
+type concern struct {
+	cached client.Reader
+	policy *policy.Policy
+}
 
 // hosts returns the hosts whose DestinationRules o has to do with.
 func (c concern) hosts(ctx context.Context, o client.Object) []string {
@@ -40,13 +44,25 @@ func (c concern) hosts(ctx context.Context, o client.Object) []string {
 			out = append(out, c.hostsOfRoutes(ctx, c.routes(ctx, indexCalled, h))...)
 		}
 	case *corev1.Namespace:
-		for _, se := range inNamespace(ctx, c.cached, &networkingv1.ServiceEntryList{}, o.Name).Items {
+		in := o.Name
+		if in == c.policy.RootNamespace || slices.Contains(c.policy.GatewayNamespaces, in) {
+			in = "" // The rules of any host may be written there.
+		}
+		for _, se := range inNamespace(ctx, c.cached, &networkingv1.ServiceEntryList{}, in).Items {
 			out = append(out, mesh.ServiceEntryHosts(se)...)
 		}
 		for _, dr := range inNamespace(ctx, c.cached, &networkingv1.DestinationRuleList{}, o.Name).Items {
-			out = append(out, mesh.RuleHost(dr))
+			out = append(out, c.hosts(ctx, dr)...)
 		}
 		out = append(out, c.hostsOfRoutes(ctx, inNamespace(ctx, c.cached, &networkingv1.VirtualServiceList{}, o.Name).Items)...)
+		// Gateways whose pods are, or may be, in the namespace have their rules there.
+		services := inNamespace(ctx, c.cached, &corev1.ServiceList{}, o.Name).Items
+		for i := range services {
+			out = append(out, c.hosts(ctx, &services[i])...)
+		}
+		for _, gw := range inNamespace(ctx, c.cached, &networkingv1.GatewayList{}, o.Name).Items {
+			out = append(out, c.hosts(ctx, gw)...)
+		}
 	default:
 		out = c.hostsOfRoutes(ctx, c.executed(ctx, o))
 	}

@@ -71,7 +71,7 @@ func setupReconciler(mgr ctrl.Manager, cfg Config, a *Admitter, leading func() b
 		events: mgr.GetEventRecorder(FieldManager), grace: cfg.GracePeriod, now: time.Now, log: log,
 		state: states{byKey: map[string]*state{}},
 	}
-	concerned := concern{mgr.GetCache()}
+	concerned := concern{mgr.GetCache(), cfg.Policy}
 	hosts := &hostReconciler{r}
 	if err := watch(mgr, rulesController, concerned.hosts, hosts, &networkingv1.DestinationRule{}); err != nil {
 		return err
