@@ -248,8 +248,8 @@ func (d *drafts) add(n mesh.Need) {
 
 // create drafts a rule, unless it would do harm: the need then stays unmet.
 func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
-	if d.excluded[nameOf(rule)] || d.overrides(rule) {
-		return false
+	if d.excluded[nameOf(rule)] || d.overrides(rule) || mesh.ResolveHost(d.host, rule.Namespace) != d.host {
+		return false // The last: Istio completes a rule's host, but not a ServiceEntry's.
 	}
 	if i := d.find(Create, rule); i >= 0 && !sameRule(d.list[i].carries, n.Rule) {
 		return false

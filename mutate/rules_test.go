@@ -318,3 +318,14 @@ func TestMarshalRuleKeepsNumbers(t *testing.T) {
 			{"port":{"number":443},"loadBalancer":{"consistentHash":`+hash+`},"tls":{"mode":"SIMPLE","sni":"api.vendor.com","subjectAltNames":["api.vendor.com"]}}]},
 		"subsets":[{"name":"v1","labels":{"minimumRingSize":"5"},"trafficPolicy":{"loadBalancer":{"consistentHash":{"maglev":{"tableSize":65537}}}}}]}`, string(raw))
 }
+
+// No rule can be for a ServiceEntry's host without a dot: one that is created would be for
+// another host, at which it is not needed, and removed again for ever.
+func TestNoRuleForAShortHost(t *testing.T) {
+	pol := policy.Default()
+	got, err := mutate.Rules(scenario.World(parse(t, strings.Replace(entryHTTP, "api.vendor.com", "vendor", 1)), pol), "vendor", pol)
+	require.NoError(t, err)
+	assert.Empty(t, got.Changes)
+	assert.Len(t, got.Unmet, len(got.Needs))
+	assert.NotEmpty(t, got.Unmet)
+}
