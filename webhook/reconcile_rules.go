@@ -35,12 +35,12 @@ func (r *hostReconciler) Reconcile(ctx context.Context, host string) (reconcile.
 	} else if again = r.turn(st); again == 0 {
 		about, err = r.change(ctx, host, out.Changes)
 	}
-	later, removeErr := r.removeSurplus(ctx, st, out.Surplus)
-	if later > 0 && (again == 0 || later < again) {
-		again = later
+	if err == nil && again == 0 {
+		// What takes the place of what goes is there now.
+		again, err = r.removeSurplus(ctx, st, out.Surplus)
 	}
 	r.tell(st, w, host, out.Unmet)
-	return r.finish(rulesController, st, about, again, errors.Join(err, removeErr))
+	return r.finish(rulesController, st, about, again, err)
 }
 
 func (r *hostReconciler) decide(ctx context.Context, host string, fresh map[string]struct{}) (decision.Convergence, *mesh.World, error) {
