@@ -163,7 +163,7 @@ func (r *hostReconciler) removeSurplus(ctx context.Context, st *state, surplus [
 			wait(was.since.Add(half).Sub(r.now()))
 		default:
 			stepErr = r.rules.markUnused(ctx, s, r.now().UTC().Format(time.RFC3339Nano)+" "+s.Sum())
-			wait(half)
+			wait(max(half, time.Second)) // The mark itself wakes us; one that is not written does not.
 		}
 		err = errors.Join(err, stepErr)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 	"github.com/egress-tls/egress-tls-webhook/internal/scenario"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
 )
 
 // readOnly is an API server with objects, that lets nobody change one of the user's. It
@@ -60,6 +61,17 @@ func (s *readOnly) Delete(_ context.Context, o client.Object, _ ...client.Delete
 	return nil
 }
 
+func reconcilerOf(server *readOnly, grace time.Duration) *hostReconciler {
+	pol := policy.Default()
+	return &hostReconciler{&reconciler{
+		policy: pol, view: &view{cached: server, live: server, onLive: func(string) {}, cachedOnly: true},
+		rules:  &ruleWriter{writer: server, live: server, tls: pol.TLS},
+		events: events.NewFakeRecorder(10), metrics: newMetrics(prometheus.NewRegistry()),
+		leading: func() bool { return true }, grace: grace, now: time.Now, log: logr.Discard(),
+		state: states{byKey: map[string]*state{}},
+	}}
+}
+
 // A managed rule yields to a rule of the user's once that has TLS, not before.
 func TestNothingIsRemovedBeforeWhatTakesItsPlaceIsWritten(t *testing.T) {
 	const host = "api.vendor.com"
@@ -73,14 +85,7 @@ func TestNothingIsRemovedBeforeWhatTakesItsPlaceIsWritten(t *testing.T) {
 `, "NAME", mesh.RuleName(host, nil))))
 	require.NoError(t, err)
 	server := &readOnly{informers: objects}
-	pol := policy.Default()
-	r := &hostReconciler{&reconciler{
-		policy: pol, view: &view{cached: server, live: server, onLive: func(string) {}, cachedOnly: true},
-		rules:  &ruleWriter{writer: server, live: server, tls: pol.TLS},
-		events: events.NewFakeRecorder(10), metrics: newMetrics(prometheus.NewRegistry()),
-		leading: func() bool { return true }, grace: time.Minute, now: time.Now, log: logr.Discard(),
-		state: states{byKey: map[string]*state{}},
-	}}
+	r := reconcilerOf(server, time.Minute)
 	out, _, err := r.decide(t.Context(), host, nil)
 	require.NoError(t, err)
 	require.Len(t, out.Changes, 1)
@@ -91,4 +96,23 @@ func TestNothingIsRemovedBeforeWhatTakesItsPlaceIsWritten(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, stuckRetry, result.RequeueAfter)
 	assert.Empty(t, server.deleted)
+}
+
+// What somebody else has applied too is not marked, so nothing but the time wakes us.
+func TestWhatOthersApplyIsNotLookedAtWithoutEnd(t *testing.T) {
+	const host = "api.vendor.com"
+	objects, err := scenario.Parse([]byte("{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: " + mesh.RuleName(host, nil) +
+		", namespace: egress, labels: {app.kubernetes.io/managed-by: egress-tls-webhook}, annotations: {kubectl.kubernetes.io/last-applied-configuration: x}}, spec: {host: api.vendor.com}}"))
+	require.NoError(t, err)
+	result, err := reconcilerOf(&readOnly{informers: objects}, 0).Reconcile(t.Context(), host)
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, result.RequeueAfter, time.Second)
+}
+
+func TestMarkOfADeletedRuleIsARace(t *testing.T) {
+	server := &readOnly{}
+	err := (&ruleWriter{writer: server, live: server}).markUnused(t.Context(), mutate.Surplus{Rule: ringChange().Rule}, "x")
+	require.Error(t, err)
+	assert.True(t, isRace(err))
+	assert.False(t, stuck(err))
 }

@@ -259,7 +259,9 @@ func (w *ruleWriter) markUnused(ctx context.Context, s mutate.Surplus, mark stri
 	dr := s.Rule
 	if s.Managed() {
 		have := &networkingv1.DestinationRule{}
-		if err := w.live.Get(ctx, client.ObjectKeyFromObject(dr), have); err != nil {
+		if err := w.live.Get(ctx, client.ObjectKeyFromObject(dr), have); apierrors.IsNotFound(err) {
+			return raceError{fmt.Errorf("%s was deleted", mesh.ObjectOf(dr))}
+		} else if err != nil {
 			return fmt.Errorf("failed to get %s: %w", mesh.ObjectOf(dr), err)
 		}
 		if appliedByOthers(have) {
