@@ -174,6 +174,9 @@ func TestApplyingInAnotherVersionChangesNothingElse(t *testing.T) {
 			s := readySite(t)
 			var spec string
 			for i, version := range append(apiVersions, apiVersions[0]) {
+				if how.args == nil && i > 0 {
+					nextSecond() // The API server orders the owners by the second of their last change.
+				}
 				manifests := version.of(s.route())
 				diff := kubectl(t, manifests, append([]string{"diff", "-f", "-"}, how.args...)...)
 				if i == 0 {
