@@ -88,7 +88,7 @@ func (s *Scenario) Compute() (Want, []Object, error) {
 func replaced(before, request []Object) []Object {
 	return slices.DeleteFunc(before, func(old Object) bool {
 		for _, o := range request {
-			if o.Raw["kind"] == old.Raw["kind"] && o.Typed.GetNamespace() == old.Typed.GetNamespace() && o.Typed.GetName() == old.Typed.GetName() {
+			if o.SameName(old) {
 				o.Typed.SetCreationTimestamp(old.Typed.GetCreationTimestamp())
 				return true
 			}

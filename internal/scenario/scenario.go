@@ -80,6 +80,12 @@ func (o Object) Decided() bool {
 	return false
 }
 
+// SameName reports whether both have one kind, namespace and name.
+func (o Object) SameName(other Object) bool {
+	return o.Raw["kind"] == other.Raw["kind"] &&
+		o.Typed.GetNamespace() == other.Typed.GetNamespace() && o.Typed.GetName() == other.Typed.GetName()
+}
+
 // Want is the content of want.yaml.
 type Want struct {
 	// Title says in a line what the scenario shows.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -89,12 +90,7 @@ func shown(objects []Object) map[string]any {
 }
 
 func inRequest(s *Scenario, o Object) bool {
-	for _, r := range s.Request {
-		if r.Typed.GetNamespace() == o.Typed.GetNamespace() && r.Typed.GetName() == o.Typed.GetName() && r.Raw["kind"] == o.Raw["kind"] {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Request, o.SameName)
 }
 
 // text is w as want.yaml holds it: the order of the fields is that of reading.

@@ -92,12 +92,9 @@ func render(t *testing.T, s *scenario.Scenario) []scenario.Object {
 
 // apply returns the objects of a mesh after others were applied. What is updated keeps its age.
 func apply(before, applied []scenario.Object) []scenario.Object {
-	same := func(a, b scenario.Object) bool {
-		return a.Raw["kind"] == b.Raw["kind"] && a.Typed.GetNamespace() == b.Typed.GetNamespace() && a.Typed.GetName() == b.Typed.GetName()
-	}
 	after := slices.Clone(before)
 	for _, o := range applied {
-		i := slices.IndexFunc(after, func(old scenario.Object) bool { return same(o, old) })
+		i := slices.IndexFunc(after, o.SameName)
 		if i < 0 {
 			after = append(after, o)
 			continue
