@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	networking "istio.io/api/networking/v1alpha3"
 	typev1beta1 "istio.io/api/type/v1beta1"
@@ -152,15 +153,18 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 		plan.Unmet = lacks(after)
 	}
 	// All of ours that may stay for a while, together: one may make good what another takes.
-	rules := withChanges(users, plan.Desired)
-	for _, dr := range managed {
-		if i := slices.IndexFunc(plan.Desired, func(c RuleChange) bool { return sameName(c.Rule, dr) }); i >= 0 {
-			dr = beside(plan.Desired[i].Rule, dr)
+	keptAll := sync.OnceValue(func() *mesh.World {
+		rules := withChanges(users, plan.Desired)
+		for _, dr := range managed {
+			if i := slices.IndexFunc(plan.Desired, func(c RuleChange) bool { return sameName(c.Rule, dr) }); i >= 0 {
+				dr = beside(plan.Desired[i].Rule, dr)
+			}
+			rules = withRule(rules, dr)
 		}
-		rules = withRule(rules, dr)
-	}
-	kept := bare.WithRules(host, rules)
+		return bare.WithRules(host, rules)
+	})
 	err := plan.compare(managed, users, func(dr *networkingv1.DestinationRule) bool {
+		kept := keptAll()
 		with := bare.WithRules(host, withRule(withChanges(users, plan.Desired), dr))
 		return d.takes(after, kept, dr) || len(lacks(kept)) > len(plan.Unmet) && len(lacks(with)) > len(plan.Unmet)
 	})
