@@ -28,7 +28,7 @@ type readiness struct {
 	draining atomic.Bool
 	// address is that of the serving port, serverName a name in its certificate.
 	address, serverName string
-	certificate         func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	certificate         certificateSource
 }
 
 // ServeHTTP answers 200, or 503 with the reason.
@@ -54,9 +54,12 @@ func (r *readiness) check(ctx context.Context) error {
 // would: over TLS, with the certificate in use. The object asks for nothing, so
 // the answer must be yes, with the request's UID.
 func (r *readiness) selfTest(ctx context.Context) error {
-	leaf, err := r.certificate(nil)
+	leaf, err := r.certificate.get(nil)
 	if err != nil {
 		return fmt.Errorf("no serving certificate: %w", err)
+	}
+	if err := r.certificate.trusted(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

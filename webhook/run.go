@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -63,7 +62,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 	}
 	names, _ := cfg.servingNames()
 	ready := &readiness{
-		synced: synced.Load, address: listeners.webhook.Addr().String(), serverName: names[0], certificate: source.get,
+		synced: synced.Load, address: listeners.webhook.Addr().String(), serverName: names[0], certificate: source,
 	}
 	runnables := []manager.Runnable{
 		source,
@@ -205,21 +204,6 @@ func listServiceEntries(ctx context.Context, live client.Reader) ([]*networkingv
 			return out, nil
 		}
 	}
-}
-
-func certificates(mgr ctrl.Manager, cfg Config) (certificateSource, error) {
-	if cfg.CertDir != "" {
-		return fromDirectory(cfg.CertDir)
-	}
-	c := &caBundles{
-		client:        mgr.GetClient(),
-		secret:        types.NamespacedName{Namespace: cfg.Namespace, Name: cfg.CASecretName},
-		configuration: cfg.ConfigurationName,
-	}
-	if err := c.setup(mgr); err != nil {
-		return certificateSource{}, err
-	}
-	return selfSigned(cfg), nil
 }
 
 func healthHandler(ready *readiness) http.Handler {

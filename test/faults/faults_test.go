@@ -2,8 +2,11 @@ package faults
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -11,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,7 +50,8 @@ var faults = []fault{
 		require.NoError(t, plane.KillAPIServer())
 		require.NoError(t, plane.StartAPIServer())
 	}},
-	{"AuthorityChanges", false, func(t *testing.T, _ *load) {
+	{"AuthorityChanges", false, func(t *testing.T, l *load) {
+		failed := l.failed()
 		expired, err := controlplane.NewAuthority(time.Now().Add(-time.Hour))
 		require.NoError(t, err)
 		changeAuthority(t, func(secret *corev1.Secret) error {
@@ -56,6 +59,7 @@ var faults = []fault{
 			return admin.Update(t.Context(), secret)
 		})
 		changeAuthority(t, func(secret *corev1.Secret) error { return admin.Delete(t.Context(), secret) })
+		assert.Equal(t, failed, l.failed(), "no try fails on the way")
 	}},
 	{"EtcdIsSlow", false, func(t *testing.T, l *load) {
 		end, err := plane.SlowEtcd(400*time.Millisecond, 100*time.Millisecond)
@@ -124,7 +128,7 @@ func underLoad(t *testing.T, f fault) {
 }
 
 // changeAuthority does something to the Secret of the servers' own authority, and
-// waits until they have made a new one and told the API server.
+// waits until they have made a new one, told the API server, and serve by it.
 func changeAuthority(t *testing.T, change func(*corev1.Secret) error) {
 	t.Helper()
 	name := client.ObjectKey{Namespace: "egress-tls-system", Name: "egress-tls-webhook-ca"}
@@ -139,12 +143,22 @@ func changeAuthority(t *testing.T, change func(*corev1.Secret) error) {
 			return false
 		}
 		ca := secret.Data["ca.crt"]
-		var mutating admissionregistrationv1.MutatingWebhookConfiguration
-		var validating admissionregistrationv1.ValidatingWebhookConfiguration
-		require.NoError(t, admin.Get(t.Context(), client.ObjectKey{Name: "egress-tls-webhook"}, &mutating))
-		require.NoError(t, admin.Get(t.Context(), client.ObjectKey{Name: "egress-tls-webhook"}, &validating))
 		return !bytes.Equal(ca, old[0]) && !bytes.Equal(ca, old[1]) &&
-			bytes.Equal(ca, mutating.Webhooks[0].ClientConfig.CABundle) &&
-			bytes.Equal(ca, validating.Webhooks[0].ClientConfig.CABundle)
-	}, "a new authority is in the webhook configurations")
+			!slices.ContainsFunc(servers, func(s *controlplane.Webhook) bool { return !servesBy(t, s, ca) })
+	}, "all replicas serve by a new authority")
+}
+
+// servesBy tells whether a client that trusts nothing but the authority takes the server's
+// certificate.
+func servesBy(t *testing.T, s *controlplane.Webhook, authority []byte) bool {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}
+	conn, err := dialer.DialContext(t.Context(), "tcp", s.Address())
+	if err != nil {
+		require.ErrorAs(t, err, new(*tls.CertificateVerificationError))
+		return false
+	}
+	return assert.NoError(t, conn.Close())
 }
