@@ -1,4 +1,4 @@
-# Slow tools (kube-apiserver, etcd, kubectl, golangci-lint) are built from source at first use, into
+# Slow tools (kube-apiserver, etcd, kubectl, Helm, golangci-lint) are built from source at first use, into
 # the user's cache directory; see test/tools.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -20,7 +20,7 @@ DURATION ?= 30m
 SOAKSEED ?=
 
 # The directories of the modules.
-MODULES := . test test/conformance test/tools/controlplane test/tools/controlplane-oldest test/tools/lint
+MODULES := . test test/conformance test/tools/controlplane test/tools/controlplane-oldest test/tools/helm test/tools/lint
 
 # An own workspace of the user's would change what is built.
 export GOWORK := off

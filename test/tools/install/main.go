@@ -17,10 +17,11 @@ func main() {
 	sets := map[string]func() tools.Set{
 		"controlplane":        tools.ControlPlane,
 		"controlplane-oldest": tools.OldestControlPlane,
+		"helm":                tools.Helm,
 		"lint":                tools.Lint,
 	}
 	if len(os.Args) != 2 || sets[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: install controlplane|controlplane-oldest|lint")
+		fmt.Fprintln(os.Stderr, "usage: install controlplane|controlplane-oldest|helm|lint")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
