@@ -63,6 +63,7 @@ fmt: ## Format the code
 test: ## Run all tests, against a real API server too
 	@$(install) controlplane >/dev/null
 	@$(install) controlplane-oldest >/dev/null
+	@$(install) helm >/dev/null
 	go test $(GOTESTFLAGS) ./...
 	$(MAKE) --no-print-directory fuzz FUZZTIME=5s
 	cd test && go vet ./... && go test -count=1 -p 2 -timeout 30m $(GOTESTFLAGS) $$($(tested))
@@ -98,7 +99,8 @@ demo: ## Play the product on a real API server; KEEP=1 leaves it running
 	@cd test && go run ./demo $(if $(KEEP),-keep)
 
 .PHONY: generate
-generate: ## Write the transcript of the demo into README.md
+generate: ## Write what is made from deploy/chart, and the transcript of the demo into README.md
+	cd test && go run ./deploy/generate
 	@$(install) controlplane >/dev/null
 	@cd test && go run ./demo -update
 

@@ -19,7 +19,12 @@ import (
 	"testing"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
@@ -65,8 +70,8 @@ const (
 
 // StartWebhook applies the manifests of deploy/, except what would run in the cluster, starts the
 // server and points the webhook configurations to it. It returns when the server is ready and the
-// API server calls every webhook of the configurations successfully: until then the API server may
-// not have seen the configuration or the CA that the server put into it.
+// API server calls every webhook that takes the namespace default successfully: until then it may not have
+// seen the configuration or the CA that the server put into it.
 func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions) (_ *Webhook, err error) {
 	timeout := options.StartTimeout
 	if timeout == 0 {
@@ -82,6 +87,10 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 	defer cancel()
 
 	manifests, err := cp.renderManifests(ctx, options.Manifests)
+	if err != nil {
+		return nil, err
+	}
+	called, err := manifests.calledForProbe()
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +130,7 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 	if err := w.waitReady(ctx, options.NotReady); err != nil {
 		return nil, err
 	}
-	if err := cp.waitCalls(ctx, manifests.webhookNames(), true); err != nil {
+	if err := cp.waitCalls(ctx, called, true); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -295,7 +304,11 @@ func (cp *ControlPlane) UninstallWebhook(ctx context.Context) error {
 			return fmt.Errorf("failed to delete the webhook configurations: %s", result.Stderr)
 		}
 	}
-	return cp.waitCalls(ctx, manifests.webhookNames(), false)
+	called, err := manifests.calledForProbe()
+	if err != nil {
+		return err
+	}
+	return cp.waitCalls(ctx, called, false)
 }
 
 // setInstalled remembers whose webhook configurations are installed and returns whose were before.
@@ -370,15 +383,27 @@ func (m *manifests) webhooksAt(base string) []*unstructured.Unstructured {
 	return objects
 }
 
-func (m *manifests) webhookNames() []string {
-	var names []string
+// calledForProbe returns the names of the webhooks that take objects of the namespace default, which
+// has no label of ours.
+func (m *manifests) calledForProbe() (names []string, err error) {
 	for _, object := range m.webhooks {
 		for _, webhook := range webhooksOf(object) {
-			name, _, _ := unstructured.NestedString(webhook, "name")
-			names = append(names, name)
+			var typed admissionregistrationv1.ValidatingWebhook
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(webhook, &typed); err != nil {
+				return nil, fmt.Errorf("failed to read the webhooks of %s: %w", object.GetName(), err)
+			}
+			selector := labels.Everything()
+			if typed.NamespaceSelector != nil {
+				if selector, err = metav1.LabelSelectorAsSelector(typed.NamespaceSelector); err != nil {
+					return nil, fmt.Errorf("webhook %s: %w", typed.Name, err)
+				}
+			}
+			if selector.Matches(labels.Set{corev1.LabelMetadataName: metav1.NamespaceDefault}) {
+				names = append(names, typed.Name)
+			}
 		}
 	}
-	return names
+	return names, nil
 }
 
 // webhooksOf returns the webhooks of a configuration, not copies of them.

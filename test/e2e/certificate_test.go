@@ -77,7 +77,9 @@ func withCABundle(t *testing.T, bundle []byte) (dir string) {
 	kustomization := fmt.Sprintf(`resources: [%s]
 patches:
 - target: {kind: (Mutating|Validating)WebhookConfiguration}
-  patch: '[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": %q}]'
+  patch: '[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": %[2]q}]'
+- target: {kind: ValidatingWebhookConfiguration}
+  patch: '[{"op": "add", "path": "/webhooks/1/clientConfig/caBundle", "value": %[2]q}]'
 `, base, base64.StdEncoding.EncodeToString(bundle))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600))
 	return dir

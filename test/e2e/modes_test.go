@@ -15,12 +15,10 @@ func TestModeWarnChangesNothingAndSaysWhatItWouldDo(t *testing.T) {
 	assert.Equal(t, []string{"would change " + s.headers(1), "would create " + s.rule(), s.deadKeys()}, warnings)
 	assertUntouched(t, s)
 	assert.Equal(t, map[string]string{
-		"mutate.egress-tls.dev/mode":       "warn",
-		"mutate.egress-tls.dev/verdict":    "unchanged",
-		"validate.egress-tls.dev/changes":  lines("would change "+s.headers(1), "would create "+s.rule()),
-		"validate.egress-tls.dev/findings": "warning " + s.deadKeys(),
-		"validate.egress-tls.dev/mode":     "warn",
-		"validate.egress-tls.dev/verdict":  "allowed",
+		"observe.egress-tls.dev/changes":  lines("would change "+s.headers(1), "would create "+s.rule()),
+		"observe.egress-tls.dev/findings": "warning " + s.deadKeys(),
+		"observe.egress-tls.dev/mode":     "warn",
+		"observe.egress-tls.dev/verdict":  "allowed",
 	}, ourAnnotations(auditOf(t, s.namespace, "virtualservices", "web")))
 }
 
@@ -29,12 +27,10 @@ func TestModeAuditIsSilentAndAnnotates(t *testing.T) {
 	assert.Empty(t, apply(t, s.wrongRoute()))
 	assertUntouched(t, s)
 	assert.Equal(t, map[string]string{
-		"mutate.egress-tls.dev/mode":       "audit",
-		"mutate.egress-tls.dev/verdict":    "unchanged",
-		"validate.egress-tls.dev/changes":  lines("would change "+s.headers(1), "would create "+s.rule()),
-		"validate.egress-tls.dev/findings": "warning " + s.deadKeys(),
-		"validate.egress-tls.dev/mode":     "audit",
-		"validate.egress-tls.dev/verdict":  "allowed",
+		"observe.egress-tls.dev/changes":  lines("would change "+s.headers(1), "would create "+s.rule()),
+		"observe.egress-tls.dev/findings": "warning " + s.deadKeys(),
+		"observe.egress-tls.dev/mode":     "audit",
+		"observe.egress-tls.dev/verdict":  "allowed",
 	}, ourAnnotations(auditOf(t, s.namespace, "virtualservices", "web")))
 }
 

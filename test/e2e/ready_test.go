@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
 )
 
@@ -58,6 +59,11 @@ subjects: [{kind: User, name: blind}]
 		return strings.HasPrefix(result.Stderr, `Error from server (InternalError): error when creating "STDIN": Internal error occurred: failed calling webhook "mutate.egress-tls.dev": failed to call webhook: Post `) &&
 			!strings.Contains(result.Stderr, "connection refused")
 	}, "the webhook is called")
+	for _, mode := range []policy.Mode{policy.Warn, policy.Audit, policy.Off} {
+		observed := newSite(t, mode)
+		assert.Equal(t, controlplane.Result{Stdout: "serviceentry.networking.istio.io/external created\n"},
+			kubectl(t, observed.entry(), "create", "-f", "-"), "mode %s never blocks", mode)
+	}
 	stop()
 	err = <-started
 	require.Error(t, err)

@@ -1,0 +1,8 @@
+// Package deploy renders deploy/chart with the real Helm, and generates from it what must not differ
+// from it:
+//
+//	deploy/chart ── helm template ──> deploy/kustomize/base, components (without Helm's labels)
+//	     └────────── values.yaml ───> the table of docs/install.md
+//
+// make generate writes them; the tests fail where they are not up to date.
+package deploy
