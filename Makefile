@@ -78,10 +78,12 @@ unit: ## Run the tests that need no API server
 # to testdata/fuzz, from where make unit runs it ever after.
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZTIME, 20s by default
-	@targets=$$(go test -list '^Fuzz' ./validate) || exit; \
-	for target in $$(echo "$$targets" | grep '^Fuzz'); do \
-		echo "go test -fuzz $$target ./validate"; \
-		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 1s -parallel 2 ./validate || exit; \
+	@for package in ./internal/policy ./validate; do \
+		targets=$$(go test -list '^Fuzz' $$package) || exit; \
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "go test -fuzz $$target $$package"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 1s -parallel 2 $$package || exit; \
+		done; \
 	done
 
 .PHONY: conformance
@@ -99,7 +101,8 @@ demo: ## Play the product on a real API server; KEEP=1 leaves it running
 	@cd test && go run ./demo $(if $(KEEP),-keep)
 
 .PHONY: generate
-generate: ## Write what is made from deploy/chart, and the transcript of the demo into README.md
+generate: ## Write what is generated: the policy's schema and table, the kustomize base, the demo in README.md
+	go test ./internal/policy -run '^TestGenerated' -update
 	cd test && go run ./deploy/generate
 	@$(install) controlplane >/dev/null
 	@cd test && go run ./demo -update

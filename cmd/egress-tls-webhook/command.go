@@ -105,11 +105,7 @@ func loadPolicy(file string) (*policy.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
-	p, err := policy.Load(data)
-	if err != nil {
-		return nil, fmt.Errorf("--config %s: %w", file, err)
-	}
-	return p, nil
+	return policy.Load(file, data)
 }
 
 // restConfig connects with a kubeconfig or the Pod's ServiceAccount. Client-side

@@ -22,9 +22,6 @@ type input struct {
 	labels map[string]string
 }
 
-// maxPolicy bounds the policy file, in bytes.
-const maxPolicy = 1 << 20
-
 func (in *inputs) load(stdin io.Reader) (*input, error) {
 	out := &input{policy: policy.Default(), labels: map[string]string{}}
 	var errs [3]error
@@ -53,22 +50,11 @@ func (in *inputs) load(stdin io.Reader) (*input, error) {
 }
 
 func loadPolicy(file string) (*policy.Policy, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, fmt.Errorf("failed to read the policy: %w", err)
-	}
-	if info.Size() > maxPolicy {
-		return nil, fmt.Errorf("failed to read the policy: %s is larger than %d MiB", file, maxPolicy>>20)
-	}
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the policy: %w", err)
 	}
-	p, err := policy.Load(data)
-	if err != nil {
-		return nil, fmt.Errorf("failed to load %s: %w", file, err)
-	}
-	return p, nil
+	return policy.Load(file, data)
 }
 
 // inherit gives an object the identity of the stored one that it replaces, as the

@@ -21,7 +21,7 @@ const module = "github.com/egress-tls/egress-tls-webhook/"
 // finding.
 var pure = map[string][]string{
 	"internal/finding":  {},
-	"internal/policy":   {},
+	"internal/policy":   {"internal/finding"},
 	"internal/mesh":     {"internal/finding"},
 	"mutate":            {"internal/finding", "internal/mesh", "internal/policy"},
 	"validate":          {"internal/finding", "internal/mesh"},

@@ -1,11 +1,15 @@
 package policy_test
 
 import (
+	"encoding/json"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
@@ -13,7 +17,7 @@ import (
 const head = "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\n"
 
 func TestLoadFillsDefaults(t *testing.T) {
-	got, err := policy.Load([]byte(head))
+	got, err := policy.Load("FILE", []byte(head))
 	require.NoError(t, err)
 	assert.Equal(t, policy.Default(), got)
 	assert.Equal(t, &policy.Policy{
@@ -30,64 +34,65 @@ func TestLoadFillsDefaults(t *testing.T) {
 	}, got)
 }
 
-// The whole file of the design.
 func TestLoadReadsEveryField(t *testing.T) {
-	got, err := policy.Load([]byte(head + `
-mode: warn                # default for namespaces without the label
-exemptions:
-  namespaces: [a]
-  usernames: [system:admin]
-  hosts: ["*.example.com"]
-rootNamespace: mesh
-gatewayNamespaces: [edge]
-originate: Always
-destinationRules: Require
-headers: Ignore
-tls:
-  caCertificates: system
-  subjectAltNames: Host
-routeOrder: Warn
-`))
+	i := slices.IndexFunc(cases(t), func(c testCase) bool { return c.Name == "every field" })
+	got, err := policy.Load("FILE", []byte(cases(t)[i].text()))
 	require.NoError(t, err)
 	assert.Equal(t, &policy.Policy{
-		APIVersion:        policy.APIVersion,
-		Kind:              policy.Kind,
-		Mode:              policy.Warn,
-		Exemptions:        policy.Exemptions{Namespaces: []string{"a"}, Usernames: []string{"system:admin"}, Hosts: []string{"*.example.com"}},
+		APIVersion: policy.APIVersion,
+		Kind:       policy.Kind,
+		Mode:       policy.Warn,
+		Exemptions: policy.Exemptions{
+			Namespaces: []string{"a", "kube-system"},
+			Usernames:  []string{"system:serviceaccount:flux-system:kustomize-controller", "Jane Doe"},
+			Hosts:      []string{"*.example.com", "api.example.com", "*.com", "Capital.example.com"},
+		},
 		RootNamespace:     "mesh",
 		GatewayNamespaces: []string{"edge"},
 		Originate:         policy.Always,
 		DestinationRules:  policy.RequireRules,
 		Headers:           policy.IgnoreHeaders,
-		TLS:               policy.TLS{CACertificates: "system", SubjectAltNames: policy.SANsHost},
+		TLS:               policy.TLS{CACertificates: "system", SubjectAltNames: policy.SANsNone},
 		RouteOrder:        policy.WarnOrder,
 	}, got)
 }
 
-func TestLoadRefuses(t *testing.T) {
-	for _, c := range []struct{ name, file, want string }{
-		{"empty", "", "policy: apiVersion: \"\" is not \"config.egress-tls.dev/v1alpha1\"\npolicy: kind: \"\" is not \"EgressTLSPolicy\""},
-		{"another kind", "apiVersion: v1\nkind: ConfigMap\n", "policy: apiVersion: \"v1\" is not \"config.egress-tls.dev/v1alpha1\"\npolicy: kind: \"ConfigMap\" is not \"EgressTLSPolicy\""},
-		{"an unknown field", head + "modes: warn\n", `policy: error unmarshaling JSON: while decoding JSON: json: unknown field "modes"`},
-		{"an unknown field further down", head + "tls:\n  sni: x\n", `policy: error unmarshaling JSON: while decoding JSON: json: unknown field "sni"`},
-		{"a key twice", head + "mode: warn\nmode: off\n", "policy: error converting YAML to JSON: yaml: unmarshal errors:\n  line 4: key \"mode\" already set in map"},
-		{"a list for a word", head + "mode: [warn]\n", "policy: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go struct field Policy.mode of type policy.Mode"},
-		{"a second document", head + "---\n" + head, "policy: the file holds more than one document; keep one EgressTLSPolicy"},
-		{"a second document behind a comment", "# first\n---\n" + head + "--- # second\nmode: warn\n", "policy: the file holds more than one document; keep one EgressTLSPolicy"},
-		{"mode", head + "mode: Enforce\n", `policy: mode: "Enforce" is not one of enforce, warn, audit, off`},
-		{"originate", head + "originate: always\n", `policy: originate: "always" is not one of WhenRouted, Always`},
-		{"destinationRules", head + "destinationRules: Deny\n", `policy: destinationRules: "Deny" is not one of Create, Require, Ignore`},
-		{"headers", head + "headers: Create\n", `policy: headers: "Create" is not one of Inject, Require, Ignore`},
-		{"routeOrder", head + "routeOrder: \"\"\n", `policy: routeOrder: "" is not one of Deny, Warn, Ignore`},
-		{"subjectAltNames", head + "tls: {subjectAltNames: host}\n", `policy: tls.subjectAltNames: "host" is not one of None, Host`},
-		{"no root namespace", head + "rootNamespace: \"\"\n", "policy: rootNamespace: must not be empty: Istio looks up DestinationRules there"},
-		{"empty entries", head + "gatewayNamespaces: [a, \"\"]\nexemptions: {hosts: [\"\"], usernames: [\"\"], namespaces: [\"\"]}\n", "policy: exemptions.hosts[0]: must not be empty\npolicy: exemptions.namespaces[0]: must not be empty\npolicy: exemptions.usernames[0]: must not be empty\npolicy: gatewayNamespaces[1]: must not be empty"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, err := policy.Load([]byte(c.file))
-			require.EqualError(t, err, c.want)
+// testCase is one of testdata/cases.yaml.
+type testCase struct {
+	Name, Policy, Want string
+	File               *string
+}
+
+func (c testCase) text() string {
+	if c.File != nil {
+		return *c.File
+	}
+	return head + c.Policy
+}
+
+func cases(t testing.TB) (out []testCase) {
+	data, err := os.ReadFile("testdata/cases.yaml")
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(data, &out))
+	return out
+}
+
+func TestLoad(t *testing.T) {
+	for _, c := range cases(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			_, err := policy.Load("FILE", []byte(c.text()))
+			if c.Want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.EqualError(t, err, c.Want)
 		})
 	}
+}
+
+func TestLoadBoundsTheFile(t *testing.T) {
+	_, err := policy.Load("FILE", []byte(head+strings.Repeat("#", 1<<20)))
+	require.EqualError(t, err, "FILE: is larger than 1 MiB, so it is no policy")
 }
 
 func TestLoadTakesOneDocumentInAnyDress(t *testing.T) {
@@ -98,12 +103,13 @@ func TestLoadTakesOneDocumentInAnyDress(t *testing.T) {
 		"comments last":         head + "---\n# nothing more\n...\n",
 		"Windows line ends":     strings.ReplaceAll("---\n"+head, "\n", "\r\n"),
 		"dashes in a value":     head + "exemptions:\n  usernames:\n  - \"---x\"\n",
+		"a date as a name":      head + "gatewayNamespaces: [2026-01-01]\n",
 		"no newline at end":     strings.TrimSuffix(head, "\n"),
 		"JSON":                  `{"apiVersion": "config.egress-tls.dev/v1alpha1", "kind": "EgressTLSPolicy"}`,
 		"an empty one at front": "---\n# empty\n---\n" + head,
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := policy.Load([]byte(file))
+			got, err := policy.Load("FILE", []byte(file))
 			require.NoError(t, err)
 			assert.Equal(t, policy.Enforce, got.Mode)
 		})
@@ -113,10 +119,35 @@ func TestLoadTakesOneDocumentInAnyDress(t *testing.T) {
 // YAML 1.1 takes off for a boolean.
 func TestLoadReadsOff(t *testing.T) {
 	for _, file := range []string{head + "mode: off\n", head + "mode: \"off\"\n"} {
-		got, err := policy.Load([]byte(file))
+		got, err := policy.Load("FILE", []byte(file))
 		require.NoError(t, err)
 		assert.Equal(t, policy.Off, got.Mode)
 	}
+}
+
+// Whatever the file holds, Load says yes or names the file; and what it has read is a
+// policy file too.
+func FuzzLoad(f *testing.F) {
+	for _, c := range cases(f) {
+		f.Add(c.text())
+	}
+	f.Fuzz(func(t *testing.T, file string) {
+		got, err := policy.Load("FILE", []byte(file))
+		if err != nil {
+			require.Nil(t, got)
+			for line := range strings.Lines(err.Error()) {
+				require.Regexp(t, `^FILE:`, line)
+			}
+			return
+		}
+		written, err := json.Marshal(got)
+		require.NoError(t, err)
+		again, err := policy.Load("FILE", written)
+		require.NoError(t, err)
+		rewritten, err := json.Marshal(again)
+		require.NoError(t, err)
+		require.Equal(t, string(written), string(rewritten))
+	})
 }
 
 func TestModeFor(t *testing.T) {

@@ -73,7 +73,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"a wrong type", func(f map[string]string) {
 			f["request.yaml"] = aRequest + "---\n" + "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: []\n"
 		}, "request.yaml: document 2: json:"},
-		{"a policy that cannot be read", func(f map[string]string) { f["policy.yaml"] = "mode: x\n" }, "scenario one: policy.yaml: policy:"},
+		{"a policy that cannot be read", func(f map[string]string) { f["policy.yaml"] = "mode: x\n" }, `policy.yaml:1: mode: unknown value "x"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -216,7 +216,7 @@ func readPolicy(path string) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return policy.Load(data)
+	return policy.Load(path, data)
 }
 
 func readObjects(path string) ([]Object, error) {
