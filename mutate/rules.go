@@ -281,8 +281,12 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 		return false
 	}
 	found := false
-	for was, now := range inForce(before, after, d.host) {
-		if dr := d.harmful(was, now); dr != nil {
+	for svc, now := range inForce(before, after, d.host) {
+		dr := d.straying(svc, now.is)
+		if dr == nil {
+			dr = d.harmful(now.was, now.is)
+		}
+		if dr != nil {
 			d.excluded[nameOf(dr.rule)] = true
 			found = true
 			break
@@ -310,10 +314,13 @@ func (d *drafts) findHidden(after []mesh.Need) bool {
 	return found
 }
 
-// inForce yields the rules that some workloads apply in the one and in the other world;
-// nil: none.
-func inForce(before, after *mesh.World, host string) iter.Seq2[*mesh.Effective, *mesh.Effective] {
-	return func(yield func(was, now *mesh.Effective) bool) {
+// applied are the rules that some workloads apply in one and in another world; nil: none.
+type applied struct{ was, is *mesh.Effective }
+
+// inForce yields what workloads see behind host, and the rules that they apply to it in
+// the one and in the other world.
+func inForce(before, after *mesh.World, host string) iter.Seq2[*mesh.Service, applied] {
+	return func(yield func(*mesh.Service, applied) bool) {
 		for _, client := range before.ClientsOf(host) {
 			svc := before.Service(client, host)
 			if len(before.RoutesTo(host)) > 0 {
@@ -327,12 +334,34 @@ func inForce(before, after *mesh.World, host string) iter.Seq2[*mesh.Effective, 
 			had, _ := before.EffectiveRules(client, svc)
 			has, _ := after.EffectiveRules(client, svc)
 			for _, e := range slices.Concat(had, has) {
-				if !yield(forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)) {
+				if !yield(svc, applied{forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)}) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// straying returns the draft of the rule in force that reaches past the services that it
+// is for, nil: it does not. The root namespace is where Istio looks for a rule whoever's
+// ServiceEntry a client sees: there a tenant's host would change the TLS of another
+// tenant's ServiceEntry for the same host.
+func (d *drafts) straying(svc *mesh.Service, is *mesh.Effective) *draft {
+	if is == nil || is.Namespace() != d.root || svc.Namespace == d.root {
+		return nil
+	}
+	i := slices.IndexFunc(d.list, func(dr *draft) bool {
+		return !d.excluded[nameOf(dr.rule)] && !isPrivate(dr.rule) &&
+			slices.ContainsFunc(is.Members, func(m *networkingv1.DestinationRule) bool { return sameName(m, dr.rule) }) &&
+			!slices.ContainsFunc(dr.needs, func(n mesh.Need) bool { return n.Service.Namespace == svc.Namespace }) &&
+			slices.ContainsFunc(svc.Ports(), func(p mesh.Port) bool {
+				return slices.ContainsFunc(dr.injections, func(in Injection) bool { return in.Port == p.GetNumber() })
+			})
+	})
+	if i < 0 {
+		return nil
+	}
+	return d.list[i]
 }
 
 // harmful returns the draft that makes workloads apply the rule now, where that is

@@ -209,9 +209,9 @@ func (d *drafts) follows(kept *networkingv1.DestinationRule, was *mesh.Effective
 // takes reports whether, with kept among the rules of host, some client has kept in
 // place of a rule of the user's, which it does not follow.
 func (d *drafts) takes(without, with *mesh.World, kept *networkingv1.DestinationRule) bool {
-	for was, now := range inForce(without, with, d.host) {
-		if was != nil && now != nil && !mesh.IsManaged(was.Members[0]) && !d.follows(kept, was) &&
-			slices.ContainsFunc(now.Members, func(dr *networkingv1.DestinationRule) bool { return sameName(dr, kept) }) {
+	for _, now := range inForce(without, with, d.host) {
+		if now.was != nil && now.is != nil && !mesh.IsManaged(now.was.Members[0]) && !d.follows(kept, now.was) &&
+			slices.ContainsFunc(now.is.Members, func(dr *networkingv1.DestinationRule) bool { return sameName(dr, kept) }) {
 			return true
 		}
 	}

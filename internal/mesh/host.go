@@ -31,8 +31,12 @@ func IsWildcard(host string) bool {
 // IsExternal reports whether a resolved destination host may be a host outside
 // of the cluster: it has a dot and is no Kubernetes service name.
 func IsExternal(host string) bool {
-	return strings.Contains(host, ".") && !IsWildcard(host) &&
-		!strings.HasSuffix(host, ".svc."+ClusterDomain)
+	return strings.Contains(host, ".") && !IsWildcard(host) && !isKubernetesService(host)
+}
+
+// isKubernetesService reports whether host is the full name of a Kubernetes service.
+func isKubernetesService(host string) bool {
+	return strings.HasSuffix(strings.ToLower(host), ".svc."+ClusterDomain)
 }
 
 // WildcardFits reports whether the wildcard pattern covers the exact host:
