@@ -10,27 +10,37 @@ import (
 // Schema returns the JSON schema of the file, draft 7. It takes what Load takes, but
 // for fields that contradict each other.
 func Schema() map[string]any {
-	out := objectSchema(fields(), defaults())
+	all := fields()
+	out := objectSchema(properties(all, defaults()))
+	out["required"] = required(all)
 	out["$schema"] = "http://json-schema.org/draft-07/schema#"
 	out["title"] = Kind
 	return out
 }
 
-// ValuesSchema is Schema without apiVersion and kind: that of the chart's value
-// policy.
+// ValuesSchema is that of the chart's value policy, which has neither apiVersion nor
+// kind. Helm reads YAML 1.1: a mode of off without quotes is false, and the chart
+// makes it off again.
 func ValuesSchema() map[string]any {
 	all := fields()
-	return objectSchema(all[len(required(all)):], defaults())
+	values := properties(all[len(required(all)):], defaults())
+	var mode []any
+	for _, m := range modes() {
+		mode = append(mode, m)
+	}
+	delete(values["mode"], "type")
+	values["mode"]["enum"] = append(mode, false)
+	return objectSchema(values)
 }
 
-func objectSchema(fields []field, defaults map[string]any) map[string]any {
-	properties := map[string]any{}
+func objectSchema(properties map[string]map[string]any) map[string]any {
+	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+}
+
+func properties(fields []field, defaults map[string]any) map[string]map[string]any {
+	out := map[string]map[string]any{}
 	for _, f := range fields {
-		properties[f.name] = f.schema(defaults[f.name])
-	}
-	out := map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
-	if names := required(fields); names != nil {
-		out["required"] = names
+		out[f.name] = f.schema(defaults[f.name])
 	}
 	return out
 }
@@ -49,7 +59,7 @@ func required(fields []field) []string {
 func (f field) schema(byDefault any) map[string]any {
 	if f.fields != nil {
 		defaults, _ := byDefault.(map[string]any)
-		return objectSchema(f.fields, defaults)
+		return objectSchema(properties(f.fields, defaults))
 	}
 	out := map[string]any{"type": "string"}
 	if f.words != nil {

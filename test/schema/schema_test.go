@@ -62,6 +62,8 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 			}
 		})
 	}
+	// What Helm makes of an off without quotes, the chart makes off again.
+	agrees(t, values, "mode: false", "")
 }
 
 // agrees holds that the schema refuses the fields that a refusal of Load names, and no others.
