@@ -29,10 +29,11 @@ var kept = map[string]struct {
 		[]string{"samplebucket1234.s3.ap-southeast-2.amazonaws.com:443: no cluster"},
 		"a gateway in the Gateway's namespace would not see the ServiceEntry, so it is guessed to be in the root namespace",
 	},
+	"mode-audit":                  {nothingDone, "mode audit"},
 	"mode-exempt-namespace":       {nothingDone, "exempt"},
 	"mode-off":                    {nothingDone, "mode off"},
 	"mode-warn":                   {nothingDone, "mode warn"},
-	"policy-exempt-host":          {nothingDone, "exempt"},
+	"policy-exempt-host":          {append(of("api.partner.com:443", nothing...), nothingDone...), "exempt"},
 	"policy-headers-ignore":       {ofVendor(`Host ""`, `X-Forwarded-Proto ""`), "headers: Ignore"},
 	"policy-rules-ignore-missing": {ofVendor("plaintext"), "destinationRules: Ignore"},
 	"rule-istio-mutual":           {ofVendor(`SNI "outbound_.443_._.api.vendor.com"`), "the user chose ISTIO_MUTUAL: MutualToExternal"},
@@ -46,14 +47,20 @@ var kept = map[string]struct {
 	"serviceentry-two-namespaces":           {ofVendor("no cluster"), "the sidecars of other namespaces see neither ServiceEntry"},
 }
 
-// nothingDone is how requests leave that nobody looks after.
-var nothingDone = ofVendor(`Host ""`, `X-Forwarded-Proto ""`, "plaintext")
+// nothing is how requests leave that nobody looks after.
+var (
+	nothing     = []string{`Host ""`, `X-Forwarded-Proto ""`, "plaintext"}
+	nothingDone = ofVendor(nothing...)
+)
 
-func ofVendor(faults ...string) []string {
+func ofVendor(faults ...string) []string { return of("api.vendor.com:443", faults...) }
+
+func of(target string, faults ...string) []string {
+	out := make([]string, len(faults))
 	for i, f := range faults {
-		faults[i] = "api.vendor.com:443: " + f
+		out[i] = target + ": " + f
 	}
-	return faults
+	return out
 }
 
 // ahead are the scenarios in which something is done before it is needed, and why.
