@@ -40,11 +40,12 @@ var kept = map[string]struct {
 	"rule-port-entry-without-tls": {ofVendor(`SNI "front.vendor.com"`), "the user chose it, one level above"},
 	"rule-subset-unknown":         {ofVendor("no cluster"), "the user's rule has no such subset"},
 
-	"serviceentry-exported-nowhere":         {ofVendor("no cluster"), "the sidecars of other namespaces do not see the ServiceEntry"},
-	"serviceentry-exported-nowhere-twice":   {ofVendor("no cluster"), "the oldest ServiceEntry has no such port"},
-	"serviceentry-exported-nowhere-gateway": {ofVendor("no cluster"), "NoExactServiceEntry"},
-	"serviceentry-not-exported-to-gateway":  {ofVendor("no cluster"), "NoExactServiceEntry"},
-	"serviceentry-two-namespaces":           {ofVendor("no cluster"), "the sidecars of other namespaces see neither ServiceEntry"},
+	"serviceentry-claims-kubernetes-service": {of("payments.shop.svc.cluster.local:80", nothing...), "a Kubernetes service is no external host"},
+	"serviceentry-exported-nowhere":          {ofVendor("no cluster"), "the sidecars of other namespaces do not see the ServiceEntry"},
+	"serviceentry-exported-nowhere-twice":    {ofVendor("no cluster"), "the oldest ServiceEntry has no such port"},
+	"serviceentry-exported-nowhere-gateway":  {ofVendor("no cluster"), "NoExactServiceEntry"},
+	"serviceentry-not-exported-to-gateway":   {ofVendor("no cluster"), "NoExactServiceEntry"},
+	"serviceentry-two-namespaces":            {ofVendor("no cluster"), "the sidecars of other namespaces see neither ServiceEntry"},
 }
 
 // nothing is how requests leave that nobody looks after.
