@@ -56,6 +56,9 @@ func newCommand(build buildInfo) *cobra.Command {
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
+	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
+	cmd.AddCommand(newProbe(build))
 	fs := cmd.Flags()
 	fs.StringVar(&f.config, "config", "", "policy `file` (EgressTLSPolicy); without it the defaults apply")
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file`; without it the Pod's ServiceAccount is used")

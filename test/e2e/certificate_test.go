@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,16 @@ func TestCertificateOfADirectoryIsReloadedWithoutALostRequest(t *testing.T) {
 	}
 	does(t, s.entry(), "create", "--dry-run=server", "-f", "-")
 	require.NoError(t, webhook.WaitReady(t.Context()))
+
+	// Who knows another authority does not trust it.
+	does(t, "", "patch", "mutatingwebhookconfiguration", "egress-tls-webhook", "--type=json",
+		"-p", fmt.Sprintf(`[{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": %q}]`, base64.StdEncoding.EncodeToString(newAuthority(t).CertPEM)))
+	eventually(t, func() bool {
+		_, said, _ := command(t, "probe", "--kubeconfig="+plane.Kubeconfig, "--namespace="+s.namespace)
+		return strings.Contains(said, ": tls: failed to verify certificate: x509: ") && strings.HasSuffix(said, `
+The API server does not trust the server's certificate: look into the server's log whether it can write the caBundle of the webhook configurations; `+
+			"with cert-manager, whether its cainjector runs and the Certificate is ready.\n")
+	}, "the probe says so")
 }
 
 // withCABundle returns the manifests of deploy/ with the caBundle that somebody
