@@ -227,8 +227,18 @@ func (w *World) WithRules(host string, rules []*networkingv1.DestinationRule) *W
 	return &out
 }
 
-// ServiceEntryHosts returns the distinct hosts of se.
-func ServiceEntryHosts(se *networkingv1.ServiceEntry) []string { return distinct(se.Spec.GetHosts()) }
+// ServiceEntryHosts returns the distinct hosts that se speaks for. It may list the name of
+// a Kubernetes service of another namespace: those who route to that mean the service.
+func ServiceEntryHosts(se *networkingv1.ServiceEntry) []string {
+	hosts := distinct(se.Spec.GetHosts())
+	foreign := func(h string) bool {
+		return isKubernetesService(h) && !strings.HasSuffix(strings.ToLower(h), "."+se.Namespace+".svc."+ClusterDomain)
+	}
+	if slices.ContainsFunc(hosts, foreign) {
+		hosts = slices.DeleteFunc(slices.Clone(hosts), foreign)
+	}
+	return hosts
+}
 
 // RuleHost returns the host of dr as Istio resolves it.
 func RuleHost(dr *networkingv1.DestinationRule) string {

@@ -146,7 +146,8 @@ func (d draw) entries() {
 		}
 		ages[age] = true
 		for _, h := range hosts {
-			if d.percent(40) {
+			// A ServiceEntry speaks for no Kubernetes service of another namespace.
+			if d.percent(40) && (ns == "a" || h != hosts[3]) {
 				se.Spec.Hosts = append(se.Spec.Hosts, h)
 			}
 		}

@@ -40,7 +40,7 @@ var kept = map[string]struct {
 	"rule-port-entry-without-tls": {ofVendor(`SNI "front.vendor.com"`), "the user chose it, one level above"},
 	"rule-subset-unknown":         {ofVendor("no cluster"), "the user's rule has no such subset"},
 
-	"serviceentry-claims-kubernetes-service": {of("payments.shop.svc.cluster.local:80", nothing...), "a Kubernetes service is no external host"},
+	"serviceentry-claims-kubernetes-service": {of("payments.shop.svc.cluster.local:80", nothing...), "the ServiceEntry does not speak for a Kubernetes service of another namespace"},
 	"serviceentry-exported-nowhere":          {ofVendor("no cluster"), "the sidecars of other namespaces do not see the ServiceEntry"},
 	"serviceentry-exported-nowhere-twice":    {ofVendor("no cluster"), "the oldest ServiceEntry has no such port"},
 	"serviceentry-exported-nowhere-gateway":  {ofVendor("no cluster"), "NoExactServiceEntry"},
