@@ -20,7 +20,8 @@ DURATION ?= 30m
 SOAKSEED ?=
 
 # The directories of the modules.
-MODULES := . test test/conformance test/tools/controlplane test/tools/controlplane-oldest test/tools/helm test/tools/lint
+MODULES := . test test/conformance test/tools/certmanager test/tools/controllermanager test/tools/controlplane \
+	test/tools/controlplane-oldest test/tools/helm test/tools/lint
 
 # An own workspace of the user's would change what is built.
 export GOWORK := off
@@ -41,7 +42,7 @@ build: ## Build the webhook and the CLI into bin/
 
 .PHONY: lint
 lint: ## Check code, format and go.mod files
-	@lint=$$($(install) lint) && for module in . test test/conformance; do \
+	@lint=$$($(install) lint) && for module in . test test/conformance test/tools/certmanager; do \
 		echo "golangci-lint run ($$module)"; \
 		(cd $$module && $$lint/golangci-lint run ./...) || exit; \
 	done
@@ -52,7 +53,7 @@ lint: ## Check code, format and go.mod files
 
 .PHONY: fmt
 fmt: ## Format the code
-	@lint=$$($(install) lint) && for module in . test test/conformance; do \
+	@lint=$$($(install) lint) && for module in . test test/conformance test/tools/certmanager; do \
 		(cd $$module && $$lint/golangci-lint fmt ./...) || exit; \
 	done
 

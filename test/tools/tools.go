@@ -1,10 +1,11 @@
 // Package tools builds the pinned tools of test/tools/* into the user's cache directory, so that
 // what is slow to build is built once for a machine and not once for a checkout.
 //
-// Each tool set is a Go module of its own that holds nothing but versions. The directory that its
-// binaries go to is named after everything that decides what they are:
+// Each tool set is a Go module of its own that holds nothing but versions, and a main package where
+// upstream publishes none. The directory that its binaries go to is named after everything that
+// decides what they are:
 //
-//	<cache>/egress-tls-webhook/<set>-<versions>-<go version>-<goos>-<goarch>-<hash of go.mod and go.sum>
+//	<cache>/egress-tls-webhook/<set>-<versions>-<go version>-<goos>-<goarch>-<hash of the module's files>
 //
 // The package imports the standard library only: it runs before anything else is there.
 package tools
@@ -75,6 +76,28 @@ func OldestControlPlane() Set {
 		},
 		LDFlags: kubernetesVersion,
 		Takes:   "5 to 7 minutes on 2 cores",
+	}
+}
+
+// ControllerManager is kube-controller-manager, of the version of ControlPlane: what makes Pods of
+// a Deployment, for the tests that install the product as a cluster's users do.
+func ControllerManager() Set {
+	return Set{
+		Name:     "controllermanager",
+		Pins:     []string{kubernetes},
+		Binaries: map[string]string{"kube-controller-manager": kubernetes + "/cmd/kube-controller-manager"},
+		LDFlags:  kubernetesVersion,
+		Takes:    "2 to 5 minutes on 2 cores",
+	}
+}
+
+// CertManager is cert-manager's controllers and its CA injector, in one binary.
+func CertManager() Set {
+	return Set{
+		Name:     "certmanager",
+		Pins:     []string{"github.com/cert-manager/cert-manager"},
+		Binaries: map[string]string{"cert-manager": RootModule + "/test/tools/certmanager"},
+		Takes:    "2 minutes on 2 cores",
 	}
 }
 
@@ -184,9 +207,17 @@ func (s Set) key(ctx context.Context, module string) (map[string]string, string,
 	if err != nil {
 		return nil, "", err
 	}
-	goSum, err := os.ReadFile(filepath.Join(module, "go.sum"))
+	sources, err := filepath.Glob(filepath.Join(module, "*.go"))
 	if err != nil {
 		return nil, "", err
+	}
+	files := bytes.NewBuffer(bytes.Clone(goMod))
+	for _, file := range append([]string{filepath.Join(module, "go.sum")}, sources...) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, "", err
+		}
+		files.Write(data)
 	}
 	versions := map[string]string{}
 	parts := []string{s.Name}
@@ -207,7 +238,7 @@ func (s Set) key(ctx context.Context, module string) (map[string]string, string,
 	for line := range strings.Lines(env) {
 		parts = append(parts, strings.ReplaceAll(strings.TrimSpace(line), " ", "_"))
 	}
-	hash := sha256.Sum256(append(goMod, goSum...))
+	hash := sha256.Sum256(files.Bytes())
 	parts = append(parts, fmt.Sprintf("%x", hash[:4]))
 	return versions, strings.Join(parts, "-"), nil
 }

@@ -15,13 +15,15 @@ import (
 
 func main() {
 	sets := map[string]func() tools.Set{
+		"certmanager":         tools.CertManager,
 		"controlplane":        tools.ControlPlane,
 		"controlplane-oldest": tools.OldestControlPlane,
+		"controllermanager":   tools.ControllerManager,
 		"helm":                tools.Helm,
 		"lint":                tools.Lint,
 	}
 	if len(os.Args) != 2 || sets[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: install controlplane|controlplane-oldest|helm|lint")
+		fmt.Fprintln(os.Stderr, "usage: install certmanager|controlplane|controlplane-oldest|controllermanager|helm|lint")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
