@@ -53,6 +53,10 @@ type Options struct {
 	Progress io.Writer
 	// Audit records every write to Istio objects with its audit annotations, for AuditEvents.
 	Audit bool
+	// Cluster adds what makes a cluster of it, so that manifests work as they are: the controllers of
+	// Deployments, of Services and of what is left behind, a node that runs Pods as processes, and a
+	// network in which kube-apiserver reaches them through their Service.
+	Cluster bool
 	// APIServerArgs are flags for kube-apiserver, without their dashes.
 	APIServerArgs map[string][]string
 }
@@ -72,14 +76,16 @@ type ControlPlane struct {
 	dir  string
 	env  *envtest.Environment
 
+	cluster *cluster // Nil without Options.Cluster.
+
 	mu        sync.Mutex
 	built     map[string]string // package to binary
 	installed *manifests        // of the last StartWebhook
 }
 
 // Start starts etcd and kube-apiserver, installs the Istio CRDs and waits until they are served.
-// There are no controllers: a namespace that is deleted stays Terminating, and owner references
-// remove nothing.
+// Without Options.Cluster there are no controllers: a namespace that is deleted stays Terminating, and
+// owner references remove nothing.
 func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	progress := options.Progress
 	if progress == nil {
@@ -166,6 +172,11 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 		// The log's default mode is blocking: an answered request has been written.
 		apiServer.Configure().Set("audit-policy-file", policy).Set("audit-log-path", cp.auditLog())
 	}
+	if options.Cluster {
+		if err := cp.prepareCluster(); err != nil {
+			return nil, err
+		}
+	}
 	for flag, values := range options.APIServerArgs {
 		apiServer.Configure().Set(flag, values...)
 	}
@@ -173,14 +184,25 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	if cp.Config, err = cp.env.Start(); err != nil {
 		return nil, fmt.Errorf("%w\nkube-apiserver:\n%s\netcd:\n%s", err, tail(apiServerLog.Name()), tail(etcdLog.Name()))
 	}
-	return cp, os.WriteFile(cp.Kubeconfig, cp.env.KubeConfig, 0o600)
+	if err := os.WriteFile(cp.Kubeconfig, cp.env.KubeConfig, 0o600); err != nil {
+		return nil, err
+	}
+	if options.Cluster {
+		if err := cp.startCluster(ctx, progress); err != nil {
+			return nil, err
+		}
+	}
+	return cp, nil
 }
 
 // Stop stops kube-apiserver and etcd and removes what they wrote.
 func (cp *ControlPlane) Stop() error {
 	var err error
+	if cp.cluster != nil {
+		err = cp.cluster.stop()
+	}
 	if cp.env != nil {
-		err = cp.env.Stop()
+		err = errors.Join(err, cp.env.Stop())
 	}
 	return errors.Join(err, os.RemoveAll(cp.dir))
 }

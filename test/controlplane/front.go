@@ -111,7 +111,12 @@ func (f *Front) forward(client net.Conn) {
 		f.mu.Unlock()
 	}()
 
-	// TLS closes both ways at once, so either direction's end is the connection's.
+	pipe(client, server)
+}
+
+// pipe copies both ways until either end closes. TLS closes both ways at once, so either
+// direction's end is the connection's.
+func pipe(client, server net.Conn) {
 	done := make(chan struct{}, 2)
 	for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
 		go func() {

@@ -159,7 +159,28 @@ func (w *Webhook) Restart(ctx context.Context) (_ *Webhook, err error) {
 
 // launch starts the server and waits until it says where it listens.
 func launch(ctx context.Context, command, env []string, front *Front) (_ *Webhook, err error) {
-	w := &Webhook{log: newServerLog(), front: front, exited: make(chan struct{}), addresses: map[string]string{}}
+	w, err := start(command, env)
+	if err != nil {
+		return nil, err
+	}
+	w.front = front
+	defer func() { err = w.abandon(err) }()
+	for range []string{webhookServer, healthServer, metricsServer} {
+		select {
+		case l := <-w.log.listening:
+			w.addresses[l.Server] = l.Address
+		case <-w.exited:
+			return nil, fmt.Errorf("it exited: %w", w.waitErr)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("it says of %d servers of 3 where they listen: %w", len(w.addresses), ctx.Err())
+		}
+	}
+	return w, nil
+}
+
+// start starts the server.
+func start(command, env []string) (*Webhook, error) {
+	w := &Webhook{log: newServerLog(), exited: make(chan struct{}), addresses: map[string]string{}}
 	w.cmd = exec.Command(command[0], command[1:]...)
 	w.cmd.Env = env
 	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
@@ -172,17 +193,6 @@ func launch(ctx context.Context, command, env []string, front *Front) (_ *Webhoo
 		w.waitErr = w.cmd.Wait()
 		close(w.exited)
 	}()
-	defer func() { err = w.abandon(err) }()
-	for range []string{webhookServer, healthServer, metricsServer} {
-		select {
-		case l := <-w.log.listening:
-			w.addresses[l.Server] = l.Address
-		case <-w.exited:
-			return nil, fmt.Errorf("it exited: %w", w.waitErr)
-		case <-ctx.Done():
-			return nil, fmt.Errorf("it says of %d servers of 3 where they listen: %w", len(w.addresses), ctx.Err())
-		}
-	}
 	return w, nil
 }
 

@@ -121,23 +121,10 @@ func (a authority) issue(t *testing.T, dir, name string) {
 	keyDER, err := x509.MarshalECPrivateKey(key)
 	require.NoError(t, err)
 
-	version := filepath.Join(dir, ".."+name)
-	require.NoError(t, os.Mkdir(version, 0o700))
-	for file, block := range map[string]*pem.Block{
-		"tls.crt": {Type: "CERTIFICATE", Bytes: der},
-		"tls.key": {Type: "EC PRIVATE KEY", Bytes: keyDER},
-	} {
-		require.NoError(t, os.WriteFile(filepath.Join(version, file), pem.EncodeToMemory(block), 0o600))
-		if err := os.Symlink(filepath.Join("..data", file), filepath.Join(dir, file)); err != nil {
-			require.ErrorIs(t, err, os.ErrExist)
-		}
-	}
-	require.NoError(t, os.Symlink(".."+name, filepath.Join(dir, "..next")))
-	previous, _ := os.Readlink(filepath.Join(dir, "..data"))
-	require.NoError(t, os.Rename(filepath.Join(dir, "..next"), filepath.Join(dir, "..data")))
-	if previous != "" {
-		require.NoError(t, os.RemoveAll(filepath.Join(dir, previous)))
-	}
+	require.NoError(t, controlplane.Project(dir, map[string][]byte{
+		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}),
+	}))
 }
 
 // servedBy returns the name in the certificate that is served.
