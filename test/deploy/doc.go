@@ -1,5 +1,4 @@
-// Package deploy renders deploy/chart with the real Helm, and generates from it what must not differ
-// from it:
+// Package deploy renders deploy/chart with the real Helm, and generates what must agree with it:
 //
 //	deploy/chart ── helm template ──> deploy/kustomize/base, components (without Helm's labels)
 //	     └────────── values.yaml ───> the table of docs/install.md

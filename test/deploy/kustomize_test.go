@@ -13,19 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
-	"github.com/egress-tls/egress-tls-webhook/test/deploy"
 )
-
-func TestGeneratedFilesAreUpToDate(t *testing.T) {
-	t.Parallel()
-	files, err := deploy.Kustomize(t.Context(), chart)
-	require.NoError(t, err)
-	for path, want := range files {
-		got, err := os.ReadFile(filepath.Join(kustomizeDir, path))
-		require.NoError(t, err)
-		assert.Equal(t, want, string(got), "run make generate")
-	}
-}
 
 const kustomizeDir = "../../deploy/kustomize"
 

@@ -30,12 +30,12 @@ func generate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	files, err := deploy.Kustomize(ctx, chart)
+	files, err := deploy.Generated(ctx, chart)
 	if err != nil {
 		return err
 	}
 	for path, content := range files {
-		if err := os.WriteFile(filepath.Join(root, "deploy", "kustomize", path), []byte(content), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(root, path), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
