@@ -14,9 +14,11 @@ import (
 type Config struct {
 	RESTConfig *rest.Config
 	Policy     *policy.Policy
-	// BindAddress, HealthBindAddress and MetricsBindAddress are "host:port"; port
-	// 0 lets the kernel choose, "" switches metrics off.
-	BindAddress, HealthBindAddress, MetricsBindAddress string
+	// Version and Commit are those of the build.
+	Version, Commit string
+	// BindAddress, HealthBindAddress, MetricsBindAddress and PprofBindAddress are
+	// "host:port"; port 0 lets the kernel choose, "" switches metrics or pprof off.
+	BindAddress, HealthBindAddress, MetricsBindAddress, PprofBindAddress string
 	// CertDir holds tls.crt and tls.key; "": the server makes its own.
 	CertDir string
 	// Namespace is where the server runs: its Secret and Service are there.

@@ -1,15 +1,10 @@
 package webhook
 
 import (
-	"context"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
@@ -24,7 +19,11 @@ type metrics struct {
 	headers  prometheus.Counter
 	failing  *prometheus.GaugeVec
 	leading  prometheus.Gauge
+	ready    prometheus.Gauge
 	live     *prometheus.CounterVec
+	// reconcileErrors counts what controller-runtime's own count leaves out too: races, and
+	// errors that are tried again after a minute.
+	reconcileErrors *prometheus.CounterVec
 	// undecided has no labels: the debug log names the object.
 	undecided prometheus.Counter
 }
@@ -46,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"code", "severity"}),
 		rules: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_tls_destinationrules_written_total",
-			Help: "Writes of DestinationRules, by who wrote (admission, before its answer, or reconciler) and action (create, restore, inject, adopt, keep, mark, take back, delete).",
+			Help: "Writes of DestinationRules, by who wrote (admission, before its answer, or reconciler) and action (create, restore, inject, adopt, keep, take back, delete).",
 		}, []string{"by", "action"}),
 		headers: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "egress_tls_virtualservices_written_total",
@@ -60,6 +59,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_tls_leading",
 			Help: "1 on the replica that removes what is not needed any more, 0 on all others.",
 		}),
+		ready: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "egress_tls_ready",
+			Help: "1 if the last probe of /readyz was answered with yes.",
+		}),
+		reconcileErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_tls_reconcile_errors_total",
+			Help: "Reconciliations that failed, by controller and cause (race: another writer was first; passing: tried again within seconds; stuck: somebody has to mend it).",
+		}, []string{"controller", "cause"}),
 		live: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_tls_live_reads_total",
 			Help: "Reads of the API server for what the informers did not know, by reason.",
@@ -69,9 +76,28 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Match entries in the validating phase that were left undecided: neither proved dead nor shown to be live.",
 		}),
 	}
-	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.headers, m.failing, m.leading, m.live, m.undecided)
+	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.headers, m.ready, m.live, m.undecided)
 	return m
 }
+
+// registerReconciler registers what says nothing without a reconciler. What may fail is
+// there from the start: nothing that appears with 1 has ever increased.
+func (m *metrics) registerReconciler(reg prometheus.Registerer) {
+	reg.MustRegister(m.failing, m.leading, m.reconcileErrors)
+	for _, controller := range []string{rulesController, headersController} {
+		m.failing.WithLabelValues(controller)
+		for _, cause := range []string{causeRace, causePassing, causeStuck} {
+			m.reconcileErrors.WithLabelValues(controller, cause)
+		}
+	}
+}
+
+// Why a reconciliation failed.
+const (
+	causeRace    = "race"
+	causePassing = "passing"
+	causeStuck   = "stuck"
+)
 
 func (m *metrics) observe(ph phase, req admission.Request, mode policy.Mode, dryRun bool, ans answer, took time.Duration) {
 	m.requests.WithLabelValues(string(ph), req.Kind.Kind, string(req.Operation), string(ans.verdict), string(mode), strconv.FormatBool(dryRun)).Inc()
@@ -91,37 +117,3 @@ const (
 func (m *metrics) wrote(by string, did verb) { m.rules.WithLabelValues(by, string(did)).Inc() }
 
 func (m *metrics) readLive(reason string) { m.live.WithLabelValues(reason).Inc() }
-
-// cachedObjects counts the objects that the informers hold, when it is asked.
-type cachedObjects struct {
-	reader client.Reader
-	desc   *prometheus.Desc
-}
-
-func newCachedObjects(reader client.Reader) cachedObjects {
-	return cachedObjects{reader, prometheus.NewDesc("egress_tls_cached_objects",
-		"Objects in the informers' cache, by kind.", []string{"kind"}, nil)}
-}
-
-// Describe implements prometheus.Collector.
-func (c cachedObjects) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
-
-// Collect implements prometheus.Collector. A kind that has not synced is left out:
-// it is not known to be empty.
-func (c cachedObjects) Collect(ch chan<- prometheus.Metric) {
-	for kind, list := range map[string]client.ObjectList{
-		"ServiceEntry":    &networkingv1.ServiceEntryList{},
-		"VirtualService":  &networkingv1.VirtualServiceList{},
-		"DestinationRule": &networkingv1.DestinationRuleList{},
-		"Gateway":         &networkingv1.GatewayList{},
-		"Service":         &corev1.ServiceList{},
-		"Namespace":       &corev1.NamespaceList{},
-	} {
-		// A scrape waits no longer than that for an informer to sync.
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-		if err := c.reader.List(ctx, list, client.UnsafeDisableDeepCopy); err == nil {
-			ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(meta.LenList(list)), kind)
-		}
-		cancel()
-	}
-}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,14 +30,18 @@ type readiness struct {
 	// address is that of the serving port, serverName a name in its certificate.
 	address, serverName string
 	certificate         certificateSource
+	// gauge holds the last answer.
+	gauge prometheus.Gauge
 }
 
 // ServeHTTP answers 200, or 503 with the reason.
 func (r *readiness) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err := r.check(req.Context()); err != nil {
+		r.gauge.Set(0)
 		http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}
+	r.gauge.Set(1)
 	_, _ = io.WriteString(w, "ok")
 }
 

@@ -29,6 +29,7 @@ import (
 const (
 	rulesController   = "destinationrules"
 	headersController = "virtualservices"
+	storedController  = "storedobjects"
 )
 
 const (
@@ -42,7 +43,7 @@ const (
 	raceRetry = 50 * time.Millisecond
 	// followerDelay is how long a follower leaves a write to the leader.
 	followerDelay = 2 * time.Second
-	// workers is how many hosts, or VirtualServices, are looked at side by side.
+	// workers is how many hosts, or VirtualServices, are brought in line side by side.
 	workers = 4
 )
 
@@ -73,14 +74,14 @@ func setupReconciler(mgr ctrl.Manager, cfg Config, a *Admitter, leading func() b
 	}
 	concerned := concern{mgr.GetCache(), cfg.Policy}
 	hosts := &hostReconciler{r}
-	if err := watch(mgr, rulesController, concerned.hosts, hosts, &networkingv1.DestinationRule{}); err != nil {
+	if err := watch(mgr, rulesController, workers, concerned.hosts, hosts, &networkingv1.DestinationRule{}); err != nil {
 		return err
 	}
-	return watch(mgr, headersController, concerned.virtualServices, &headerReconciler{r})
+	return watch(mgr, headersController, workers, concerned.virtualServices, &headerReconciler{r})
 }
 
 // watch sets a controller up that looks at the keys that objects concern.
-func watch[K comparable](mgr ctrl.Manager, name string, keys func(context.Context, client.Object) []K, r reconcile.TypedReconciler[K], more ...client.Object) error {
+func watch[K comparable](mgr ctrl.Manager, name string, workers int, keys func(context.Context, client.Object) []K, r reconcile.TypedReconciler[K], more ...client.Object) error {
 	everywhere := false
 	b := builder.TypedControllerManagedBy[K](mgr).
 		Named(name).
@@ -173,6 +174,7 @@ func (r *reconciler) finish(controllerName string, st *state, about client.Objec
 	case err == nil:
 		return reconcile.Result{RequeueAfter: again}, nil
 	case race:
+		r.metrics.reconcileErrors.WithLabelValues(controllerName, causeRace).Inc()
 		return reconcile.Result{RequeueAfter: raceRetry}, nil
 	}
 	if about != nil && st.told != err.Error() {
@@ -180,9 +182,11 @@ func (r *reconciler) finish(controllerName string, st *state, about client.Objec
 		r.event(about, corev1.EventTypeWarning, "NotConverged", "%s", err)
 	}
 	if stuck(err) {
+		r.metrics.reconcileErrors.WithLabelValues(controllerName, causeStuck).Inc()
 		r.log.Error(err, "cannot converge", "controller", controllerName)
 		return reconcile.Result{RequeueAfter: stuckRetry}, nil
 	}
+	r.metrics.reconcileErrors.WithLabelValues(controllerName, causePassing).Inc()
 	return reconcile.Result{}, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -63,6 +64,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 	names, _ := cfg.servingNames()
 	ready := &readiness{
 		synced: synced.Load, address: listeners.webhook.Addr().String(), serverName: names[0], certificate: source,
+		gauge: a.metrics.ready,
 	}
 	runnables := []manager.Runnable{
 		source,
@@ -77,12 +79,23 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 		}),
 	}
 	if listeners.metrics != nil {
-		ctrlmetrics.Registry.MustRegister(newCachedObjects(mgr.GetCache()))
+		if err := registerState(ctrlmetrics.Registry, cfg, mgr.GetCache(), source.get); err != nil {
+			return err
+		}
+		stored, err := setupStoredObjects(mgr, cfg, a.view, log.WithName("stored"))
+		if err != nil {
+			return err
+		}
+		ctrlmetrics.Registry.MustRegister(stored)
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 		runnables = append(runnables, server("metrics", listeners.metrics, mux, log))
 	}
+	if listeners.pprof != nil {
+		runnables = append(runnables, server("pprof", listeners.pprof, pprofHandler(), log))
+	}
 	if cfg.Reconcile {
+		a.metrics.registerReconciler(ctrlmetrics.Registry)
 		l, err := newLeader(cfg, a.metrics, log.WithName("leader"))
 		if err != nil {
 			return err
@@ -213,16 +226,30 @@ func healthHandler(ready *readiness) http.Handler {
 	return mux
 }
 
+// pprofHandler serves net/http/pprof, whose own registration no server uses.
+func pprofHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and all profiles by their name
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
 // listenerSet holds the bound ports: binding comes first, so that a port that is
 // taken fails at once, and port 0 can be reported.
-type listenerSet struct{ webhook, health, metrics net.Listener }
+type listenerSet struct{ webhook, health, metrics, pprof net.Listener }
 
 func listen(ctx context.Context, cfg Config) (listenerSet, error) {
 	var s listenerSet
 	for _, l := range []struct {
 		at      *net.Listener
 		address string
-	}{{&s.webhook, cfg.BindAddress}, {&s.health, cfg.HealthBindAddress}, {&s.metrics, cfg.MetricsBindAddress}} {
+	}{
+		{&s.webhook, cfg.BindAddress}, {&s.health, cfg.HealthBindAddress},
+		{&s.metrics, cfg.MetricsBindAddress}, {&s.pprof, cfg.PprofBindAddress},
+	} {
 		if l.address == "" {
 			continue
 		}
@@ -240,5 +267,8 @@ func (s listenerSet) report(log logr.Logger) {
 	log.Info("listening", "server", "health", "address", s.health.Addr().String())
 	if s.metrics != nil {
 		log.Info("listening", "server", "metrics", "address", s.metrics.Addr().String())
+	}
+	if s.pprof != nil {
+		log.Info("listening", "server", "pprof", "address", s.pprof.Addr().String())
 	}
 }

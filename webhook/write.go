@@ -43,7 +43,6 @@ const (
 	verbInject   verb = "inject"
 	verbAdopt    verb = "adopt"     // owner references
 	verbKeep     verb = "keep"      // it is needed again before it was removed
-	verbMark     verb = "mark"      // as unused
 	verbTakeBack verb = "take back" // what nothing needs, out of a rule
 	verbDelete   verb = "delete"
 )

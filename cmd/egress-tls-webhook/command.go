@@ -65,6 +65,7 @@ func newCommand(build buildInfo) *cobra.Command {
 	fs.StringVar(&f.webhook.BindAddress, "webhook-bind-address", ":9443", "`host:port` to serve admission on; port 0 lets the kernel choose")
 	fs.StringVar(&f.webhook.HealthBindAddress, "health-probe-bind-address", ":8081", "`host:port` to serve /healthz and /readyz on")
 	fs.StringVar(&f.webhook.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` to serve /metrics on; empty switches metrics off")
+	fs.StringVar(&f.webhook.PprofBindAddress, "pprof-bind-address", "", "`host:port` to serve /debug/pprof on; empty switches it off")
 	fs.StringVar(&f.webhook.CertDir, "cert-dir", "", "`directory` with tls.crt and tls.key; without it the server signs its own certificate")
 	fs.StringVar(&f.webhook.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "egress-tls-system"), "namespace that the server runs in (default from $POD_NAMESPACE)")
 	fs.StringVar(&f.webhook.ServiceName, "service-name", "egress-tls-webhook", "Service in front of the server; its DNS names go into the certificate")
@@ -89,6 +90,7 @@ func (f flags) run(cmd *cobra.Command) error {
 	klog.SetLogger(log.WithName("client-go"))
 
 	cfg := f.webhook
+	cfg.Version, cfg.Commit = f.build.version, f.build.commit
 	var err error
 	if cfg.Policy, err = loadPolicy(f.config); err != nil {
 		return err
