@@ -183,6 +183,7 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 	if isSelfTest(req) {
 		return resp
 	}
+	ans.describe(ctx, r)
 	a.metrics.observe(ph, req, r.mode, r.dryRun, ans, took)
 	if n := len(ans.undecided); n > 0 {
 		log.V(1).Info("route order undecided", "kind", req.Kind.Kind, "namespace", req.Namespace, "name", req.Name,
@@ -298,7 +299,9 @@ func (r *request) tree() map[string]any {
 	return r.raw
 }
 
-func (a *Admitter) decide(ctx context.Context, r *request, freshRules map[string]struct{}) (decision.Outcome, error) {
+func (a *Admitter) decide(ctx context.Context, r *request, freshRules map[string]struct{}) (_ decision.Outcome, err error) {
+	ctx, span := startSpan(ctx, "decide")
+	defer func() { endSpan(span, err) }()
 	pol := *a.policy
 	if r.phase == mutating {
 		pol.RouteOrder = policy.IgnoreOrder // it adds nothing to the object

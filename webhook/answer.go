@@ -1,12 +1,16 @@
 package webhook
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -90,6 +94,28 @@ func (a answer) annotations(mode policy.Mode) map[string]string {
 		out["changes"] = finding.Truncate(strings.Join(lines, "\n"), maxRefusal)
 	}
 	return out
+}
+
+// describe puts what was asked and answered into the request's span.
+func (a answer) describe(ctx context.Context, r *request) {
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(
+		attribute.String("k8s.namespace.name", r.Namespace),
+		attribute.String("egress_tls.kind", r.Kind.Kind),
+		attribute.String("egress_tls.name", r.Name),
+		attribute.String("egress_tls.operation", string(r.Operation)),
+		attribute.String("egress_tls.mode", string(r.mode)),
+		attribute.Bool("egress_tls.dry_run", r.dryRun),
+		attribute.String("egress_tls.request_id", string(r.UID)),
+		attribute.String("egress_tls.verdict", string(a.verdict)),
+		attribute.StringSlice("egress_tls.findings", a.codes()),
+	)
+	if a.verdict == verdictError {
+		span.SetStatus(codes.Error, a.reason)
+	}
 }
 
 // refuse answers no, with every reason.

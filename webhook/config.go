@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -19,6 +20,8 @@ type Config struct {
 	// BindAddress, HealthBindAddress, MetricsBindAddress and PprofBindAddress are
 	// "host:port"; port 0 lets the kernel choose, "" switches metrics or pprof off.
 	BindAddress, HealthBindAddress, MetricsBindAddress, PprofBindAddress string
+	// Tracing says where spans are sent.
+	Tracing Tracing
 	// CertDir holds tls.crt and tls.key; "": the server makes its own.
 	CertDir string
 	// Namespace is where the server runs: its Secret and Service are there.
@@ -41,6 +44,30 @@ type Config struct {
 	GracePeriod time.Duration
 	// ResyncPeriod is the time between two passes over all hosts.
 	ResyncPeriod time.Duration
+}
+
+// Tracing is how the server takes part in OpenTelemetry traces.
+type Tracing struct {
+	// Endpoint is the "host:port" of a collector that takes OTLP over gRPC; "": no tracing.
+	Endpoint string
+	// Insecure sends without TLS.
+	Insecure bool
+	// SamplingRatio is the share of what begins here, from 0 to 1, that is traced. A caller
+	// that traces decides for itself.
+	SamplingRatio float64
+}
+
+func (t Tracing) validate() error {
+	var errs []error
+	if t.Endpoint != "" {
+		if _, _, err := net.SplitHostPort(t.Endpoint); err != nil {
+			errs = append(errs, fmt.Errorf("the tracing endpoint %q is no host:port, such as collector.observability:4317: %w", t.Endpoint, err))
+		}
+	}
+	if t.SamplingRatio < 0 || t.SamplingRatio > 1 {
+		errs = append(errs, fmt.Errorf("the tracing sampling ratio %v must be from 0 to 1", t.SamplingRatio))
+	}
+	return errors.Join(errs...)
 }
 
 // servingNames are the names and addresses of the server's own certificate.
@@ -72,5 +99,5 @@ func (c Config) validate() error {
 	require(c.DrainDelay >= 0, "the drain delay must not be negative")
 	require(c.GracePeriod >= 0, "the grace period must not be negative")
 	require(c.ResyncPeriod >= 0, "the resync period must not be negative")
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Tracing.validate())...)
 }

@@ -30,7 +30,9 @@ const maxAttempts = 5
 // forbid to label it, or to take its finalizers away.
 //
 // A dry run decides and checks all the same, and writes nothing.
-func (a *Admitter) ensure(ctx context.Context, r *request, out decision.Outcome) ([]written, []finding.Finding, error) {
+func (a *Admitter) ensure(ctx context.Context, r *request, out decision.Outcome) (_ []written, _ []finding.Finding, err error) {
+	ctx, span := startSpan(ctx, "ensure rules")
+	defer func() { endSpan(span, err) }()
 	var done []written
 	fresh := map[string]struct{}{}
 	for attempt := 1; ; attempt++ {
@@ -39,7 +41,6 @@ func (a *Admitter) ensure(ctx context.Context, r *request, out decision.Outcome)
 				fresh[ns] = struct{}{}
 			}
 		}
-		var err error
 		if out, err = a.decide(ctx, r, fresh); err != nil {
 			return done, nil, err
 		}

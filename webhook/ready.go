@@ -77,6 +77,7 @@ func (r *readiness) selfTest(ctx context.Context) error {
 		return fmt.Errorf("failed to build the self-test: %w", err)
 	}
 	httpReq.Header.Set("Content-Type", "application/json")
+	httpReq.Header.Set("User-Agent", selfTestAgent)
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ServerName: r.serverName,
@@ -107,7 +108,11 @@ func (r *readiness) selfTest(ctx context.Context) error {
 	return nil
 }
 
-const selfTestUID = "self-test"
+const (
+	selfTestUID = "self-test"
+	// selfTestAgent keeps the self-test out of traces.
+	selfTestAgent = "egress-tls-webhook/self-test"
+)
 
 // isSelfTest recognises the request of selfTest; it is answered without a log
 // line and not counted.

@@ -64,7 +64,7 @@ type reconciler struct {
 	state   states
 }
 
-func setupReconciler(mgr ctrl.Manager, cfg Config, a *Admitter, leading func() bool, log logr.Logger) error {
+func setupReconciler(mgr ctrl.Manager, cfg Config, a *Admitter, traces *tracing, leading func() bool, log logr.Logger) error {
 	cachedOnly := *a.view
 	cachedOnly.cachedOnly = true
 	r := &reconciler{
@@ -73,11 +73,11 @@ func setupReconciler(mgr ctrl.Manager, cfg Config, a *Admitter, leading func() b
 		state: states{byKey: map[string]*state{}},
 	}
 	concerned := concern{mgr.GetCache(), cfg.Policy}
-	hosts := &hostReconciler{r}
+	hosts := traced(traces, rulesController, &hostReconciler{r})
 	if err := watch(mgr, rulesController, workers, concerned.hosts, hosts, &networkingv1.DestinationRule{}); err != nil {
 		return err
 	}
-	return watch(mgr, headersController, workers, concerned.virtualServices, &headerReconciler{r})
+	return watch(mgr, headersController, workers, concerned.virtualServices, traced(traces, headersController, &headerReconciler{r}))
 }
 
 // watch sets a controller up that looks at the keys that objects concern.

@@ -35,6 +35,11 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	traces, err := newTracing(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	cfg.RESTConfig = traces.client(cfg.RESTConfig)
 	mgr, err := newManager(cfg, log)
 	if err != nil {
 		return err
@@ -68,7 +73,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 	}
 	runnables := []manager.Runnable{
 		source,
-		server("webhook", tlsListener(listeners.webhook, source.get), admit, log),
+		server("webhook", tlsListener(listeners.webhook, source.get), traces.handler(admit), log),
 		server("health", listeners.health, healthHandler(ready), log),
 		manager.RunnableFunc(func(ctx context.Context) error {
 			if mgr.GetCache().WaitForCacheSync(ctx) {
@@ -77,6 +82,9 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 			}
 			return nil
 		}),
+	}
+	if traces != nil {
+		runnables = append(runnables, traces)
 	}
 	if listeners.metrics != nil {
 		if err := registerState(ctrlmetrics.Registry, cfg, mgr.GetCache(), source.get); err != nil {
@@ -100,7 +108,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 		if err != nil {
 			return err
 		}
-		if err := setupReconciler(mgr, cfg, a, l.leading.Load, log.WithName("reconciler")); err != nil {
+		if err := setupReconciler(mgr, cfg, a, traces, l.leading.Load, log.WithName("reconciler")); err != nil {
 			return err
 		}
 		runnables = append(runnables, manager.RunnableFunc(l.Start))
@@ -247,8 +255,10 @@ func listen(ctx context.Context, cfg Config) (listenerSet, error) {
 		at      *net.Listener
 		address string
 	}{
-		{&s.webhook, cfg.BindAddress}, {&s.health, cfg.HealthBindAddress},
-		{&s.metrics, cfg.MetricsBindAddress}, {&s.pprof, cfg.PprofBindAddress},
+		{&s.webhook, cfg.BindAddress},
+		{&s.health, cfg.HealthBindAddress},
+		{&s.metrics, cfg.MetricsBindAddress},
+		{&s.pprof, cfg.PprofBindAddress},
 	} {
 		if l.address == "" {
 			continue

@@ -28,6 +28,8 @@ const (
 // changes are those that the informers' rules needed; what findings tell was not
 // written is not waited for.
 func (a *Admitter) awaitSeen(ctx context.Context, changes []mutate.RuleChange, findings []finding.Finding) {
+	ctx, span := startSpan(ctx, "await rules seen")
+	defer span.End()
 	ctx, cancel := context.WithTimeout(ctx, seenTimeout)
 	defer cancel()
 	for _, c := range changes {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -66,6 +67,9 @@ func newCommand(build buildInfo) *cobra.Command {
 	fs.StringVar(&f.webhook.HealthBindAddress, "health-probe-bind-address", ":8081", "`host:port` to serve /healthz and /readyz on")
 	fs.StringVar(&f.webhook.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` to serve /metrics on; empty switches metrics off")
 	fs.StringVar(&f.webhook.PprofBindAddress, "pprof-bind-address", "", "`host:port` to serve /debug/pprof on; empty switches it off")
+	fs.StringVar(&f.webhook.Tracing.Endpoint, "tracing-endpoint", "", "`host:port` of an OpenTelemetry collector that takes OTLP over gRPC; empty switches tracing off")
+	fs.BoolVar(&f.webhook.Tracing.Insecure, "tracing-insecure", false, "send spans without TLS")
+	fs.Float64Var(&f.webhook.Tracing.SamplingRatio, "tracing-sampling-ratio", 1, "`share` of the requests and reconciliations, from 0 to 1, that is traced; an API server that traces decides for its own requests")
 	fs.StringVar(&f.webhook.CertDir, "cert-dir", "", "`directory` with tls.crt and tls.key; without it the server signs its own certificate")
 	fs.StringVar(&f.webhook.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "egress-tls-system"), "namespace that the server runs in (default from $POD_NAMESPACE)")
 	fs.StringVar(&f.webhook.ServiceName, "service-name", "egress-tls-webhook", "Service in front of the server; its DNS names go into the certificate")
@@ -88,6 +92,7 @@ func (f flags) run(cmd *cobra.Command) error {
 	log := logr.FromSlogHandler(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("client-go"))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.WithName("tracing").Info("spans are lost", "reason", err.Error()) }))
 
 	cfg := f.webhook
 	cfg.Version, cfg.Commit = f.build.version, f.build.commit

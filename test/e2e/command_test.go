@@ -71,6 +71,7 @@ func TestUnusableFlagsEndTheServerWithAReason(t *testing.T) {
 		{"no kubeconfig", []string{"--kubeconfig=" + missing}, "failed to find the API server (--kubeconfig outside of a cluster): stat FILE: no such file or directory"},
 		{"no address", []string{connected, "--webhook-bind-address="}, "the configuration is unusable: the address to serve on must not be empty"},
 		{"no namespace", []string{connected, "--namespace=", "--drain-delay=-1s"}, "the configuration is unusable: the namespace that the server runs in must be known: set POD_NAMESPACE or --namespace\nthe drain delay must not be negative"},
+		{"tracing without a port", []string{connected, "--tracing-sampling-ratio=2", "--tracing-endpoint=collector"}, "the configuration is unusable: the tracing endpoint \"FILE\" is no host:port, such as collector.observability:4317: address FILE: missing port in address\nthe tracing sampling ratio 2 must be from 0 to 1"},
 		{"port taken", []string{connected, "--webhook-bind-address=" + taken.Addr().String()}, "failed to listen on FILE: listen tcp FILE: bind: address already in use"},
 		{"no certificate", append(loopback, "--cert-dir="+missing), "failed to load the serving certificate of FILE: open FILE/tls.crt: no such file or directory"},
 	} {
