@@ -64,7 +64,7 @@ func kustomize(ctx context.Context, chart *Chart) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	monitoring, err := render("metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}")
+	monitoring, err := render("metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}}")
 	if err != nil {
 		return nil, err
 	}

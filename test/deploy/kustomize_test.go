@@ -13,7 +13,19 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
+	"github.com/egress-tls/egress-tls-webhook/test/deploy"
 )
+
+func TestGeneratedFilesAreUpToDate(t *testing.T) {
+	t.Parallel()
+	files, err := deploy.Generated(t.Context(), chart)
+	require.NoError(t, err)
+	for path, want := range files {
+		got, err := os.ReadFile(filepath.Join("..", "..", path))
+		require.NoError(t, err)
+		assert.Equal(t, want, string(got), "%s: run make generate", path)
+	}
+}
 
 const kustomizeDir = "../../deploy/kustomize"
 
@@ -26,12 +38,12 @@ func TestKustomizeInstallsWhatHelmInstalls(t *testing.T) {
 	}{
 		{nil, ""},
 		{[]string{"cert-manager"}, "certificates: {provider: cert-manager}"},
-		{[]string{"monitoring"}, "metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}"},
+		{[]string{"monitoring"}, "metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}}"},
 		{[]string{"warn"}, "policy: {mode: warn}"},
 		{[]string{"audit"}, "policy: {mode: audit}"},
 		{[]string{"cert-manager", "monitoring", "warn"}, `
 certificates: {provider: cert-manager}
-metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
+metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}}
 policy: {mode: warn}`},
 	} {
 		t.Run(strings.Join(append([]string{"base"}, test.components...), "+"), func(t *testing.T) {

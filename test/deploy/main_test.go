@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/egress-tls/egress-tls-webhook/test/deploy"
@@ -46,5 +47,14 @@ func decode(t *testing.T, manifests string) objects {
 		require.NotContains(t, out, key)
 		out[key] = o
 	}
+	return out
+}
+
+// as returns one of the objects in its type.
+func as[T any](t *testing.T, o objects, key string) *T {
+	t.Helper()
+	require.Contains(t, o, key)
+	out := new(T)
+	require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(o[key].Object, out))
 	return out
 }

@@ -14,17 +14,32 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
 	"github.com/egress-tls/egress-tls-webhook/test/deploy"
 )
 
 // chartTest renders the chart's test.
 var chartTest = sync.OnceValues(func() (string, error) {
+	return template("test: {namespace: NAMESPACE}", "tests/probe.yaml")
+})
+
+func template(values, name string) (string, error) {
 	chart, err := deploy.OpenChart(context.Background(), os.Stderr)
 	if err != nil {
 		return "", err
 	}
-	return chart.Template(context.Background(), "test: {namespace: NAMESPACE}", "--show-only=templates/tests/probe.yaml")
-})
+	return chart.Template(context.Background(), values, "--show-only=templates/"+name)
+}
+
+// Whatever a username is made of, the API server reads the condition that the chart makes of it.
+func TestExemptUsernamesAreQuoted(t *testing.T) {
+	rendered, err := template(`policy: {exemptions: {usernames: ["o'neil \"<x>\" \\ \u00fc"]}}`, "webhooks.yaml")
+	require.NoError(t, err)
+	result := kubectl(t, strings.ReplaceAll(rendered, "name: egress-tls-webhook", "name: quoted"), "create", "--dry-run=server", "-f", "-")
+	assert.Equal(t, controlplane.Result{Stdout: `mutatingwebhookconfiguration.admissionregistration.k8s.io/quoted created (server dry run)
+validatingwebhookconfiguration.admissionregistration.k8s.io/quoted created (server dry run)
+`}, result)
+}
 
 // helmTest does what helm test does with the chart: it runs the probe with the arguments of the test's
 // Pod, as the Pod's ServiceAccount. It returns all that the probe prints.

@@ -1,0 +1,195 @@
+package deploy_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+)
+
+// everything sets every value.
+const everything = `
+replicaCount: 3
+image: {repository: registry.example.com/webhook, tag: v1, digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", pullPolicy: Always}
+imagePullSecrets: [{name: pull}]
+policy:
+  mode: warn
+  exemptions: {namespaces: [kube-system, legacy], usernames: ["system:serviceaccount:ci:deploy", "o'neil \"<x>\" \\"], hosts: ["*.example.com"]}
+  rootNamespace: istio-config
+  gatewayNamespaces: [gateways]
+  originate: Always
+  destinationRules: Create
+  headers: Inject
+  tls: {caCertificates: system, subjectAltNames: None}
+  routeOrder: Warn
+certificates: {provider: cert-manager, certManager: {duration: 48h, renewBefore: 12h, issuerRef: {group: cert-manager.io, kind: ClusterIssuer, name: corporate}}}
+webhooks:
+  failurePolicy: Ignore
+  timeoutSeconds: 5
+  namespaceSelector: {matchLabels: {team: shop}, matchExpressions: [{key: stage, operator: Exists}]}
+  objectSelector: {matchLabels: {checked: "yes"}}
+  matchConditions: [{name: not-a-robot, expression: 'request.userInfo.username != "robot"'}]
+  annotations: {example.com/owner: platform}
+  clientVerification: {secretName: api-server-ca, names: [kube-apiserver, other]}
+reconciler: {enabled: true, gracePeriod: 1m, resyncPeriod: 5m}
+logLevel: debug
+extraArgs: [--drain-delay=10s]
+extraEnv: [{name: GODEBUG, value: http2debug=1}]
+resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi, cpu: 2}}
+topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {a: b}}}]
+affinity: {nodeAffinity: {}}
+nodeSelector: {pool: system}
+tolerations: [{operator: Exists}]
+podLabels: {example.com/team: platform}
+podAnnotations: {example.com/note: hello}
+priorityClass: {create: true, name: webhooks, value: 5}
+podDisruptionBudget: {enabled: true, maxUnavailable: 50%}
+networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}], apiServer: [{ipBlock: {cidr: 10.0.0.0/28}}], apiServerPorts: [443], extraEgress: [{ports: [{port: 4317}]}]}
+metrics:
+  podMonitor: {enabled: true, labels: {release: prometheus}}
+  serviceMonitor: {enabled: true, labels: {release: prometheus}}
+  prometheusRule: {enabled: true, labels: {release: prometheus}}
+  dashboard: {enabled: true, labels: {folder: mesh}}
+tracing: {endpoint: "collector.tracing:4317", insecure: true, samplingRatio: 0.5}
+pprof: {enabled: true}
+test: {namespace: shop}
+`
+
+// least switches off what can be.
+const least = `
+reconciler: {enabled: false}
+policy: {destinationRules: Require, headers: Require}
+certificates: {provider: cert-manager}
+resources: {limits: null, requests: null}
+topologySpreadConstraints: []
+priorityClass: {create: false, name: ""}
+podDisruptionBudget: {enabled: false}
+networkPolicy: {enabled: false}
+webhooks: {clientVerification: {configMapName: api-server-ca}}
+`
+
+func TestChartPassesHelmLint(t *testing.T) {
+	t.Parallel()
+	for _, values := range []string{"", everything, least} {
+		out, err := chart.Helm(t.Context(), values, "lint", "--strict", chart.Dir, "--values", "-")
+		require.NoError(t, err)
+		assert.Contains(t, out, "1 chart(s) linted, 0 chart(s) failed")
+	}
+}
+
+// What holds for everything holds for values that are added later, too.
+func TestEverythingIsEverything(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile(filepath.Join(chart.Dir, "values.yaml"))
+	require.NoError(t, err)
+	var byDefault, set map[string]any
+	require.NoError(t, yaml.UnmarshalStrict(data, &byDefault))
+	require.NoError(t, yaml.UnmarshalStrict([]byte(everything), &set))
+	for _, path := range paths(byDefault, "") {
+		if path != "webhooks.clientVerification.configMapName" { // a Secret takes its place
+			assert.Contains(t, paths(set, ""), path)
+		}
+	}
+}
+
+func paths(values map[string]any, prefix string) (all []string) {
+	for key, value := range values {
+		all = append(all, prefix+key)
+		if m, ok := value.(map[string]any); ok {
+			all = append(all, paths(m, prefix+key+".")...)
+		}
+	}
+	return all
+}
+
+func TestValuesAreChecked(t *testing.T) {
+	t.Parallel()
+	_, err := chart.Template(t.Context(), `
+polcy: {}
+policy: {mode: block, kind: EgressTLSPolicy}
+certificates: {provider: none}
+replicaCount: 0
+image: {digest: latest}
+webhooks: {failurePolicy: fail, timeoutSeconds: 31, matchConditions: [{}], clientVerification: {secretName: a, configMapName: b}, namespaceSelector: {matchExpressions: [{key: a, operator: Equals}]}}
+reconciler: {gracePeriod: 2, resyncPeriod: soon}
+resources: {limits: {memory: lots}}
+priorityClass: {name: ""}
+podDisruptionBudget: {maxUnavailable: 0}
+networkPolicy: {apiServerPorts: []}
+metrics: {podMonitor: {enable: true}}
+tracing: {endpoint: "http://collector", samplingRatio: 2}
+extraArgs: [drain]
+`)
+	require.Error(t, err)
+	const head = "helm template: exit status 1\nError: values don't meet the specifications of the schema(s) in the following chart(s):\negress-tls-webhook:\n"
+	require.Contains(t, err.Error(), head)
+	assert.ElementsMatch(t, []string{
+		"- at '': additional properties 'polcy' not allowed",
+		"- at '/policy': validation failed",
+		"  - at '/policy': additional properties 'kind' not allowed",
+		"  - at '/policy/mode': value must be one of 'enforce', 'warn', 'audit', 'off', false",
+		"- at '/certificates/provider': value must be one of 'self-managed', 'cert-manager'",
+		"- at '/replicaCount': minimum: got 0, want 1",
+		"- at '/image/digest': 'latest' does not match pattern '^(sha256:[0-9a-f]{64})?$'",
+		"- at '/webhooks': validation failed",
+		"  - at '/webhooks/failurePolicy': value must be one of 'Fail', 'Ignore'",
+		"  - at '/webhooks/timeoutSeconds': maximum: got 31, want 30",
+		"  - at '/webhooks/clientVerification/configMapName': maxLength: got 1, want 0",
+		"  - at '/webhooks/matchConditions/0': missing properties 'name', 'expression'",
+		"  - at '/webhooks/namespaceSelector/matchExpressions/0/operator': value must be one of 'In', 'NotIn', 'Exists', 'DoesNotExist'",
+		"- at '/reconciler': validation failed",
+		"  - at '/reconciler/gracePeriod': got number, want string",
+		`  - at '/reconciler/resyncPeriod': 'soon' does not match pattern '^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$'`,
+		`- at '/resources/limits/memory': 'lots' does not match pattern '^[0-9]+(\\.[0-9]+)?(k|M|G|Ki|Mi|Gi)?$'`,
+		"- at '/priorityClass/name': minLength: got 0, want 1",
+		"- at '/podDisruptionBudget/maxUnavailable': minimum: got 0, want 1",
+		"- at '/networkPolicy/apiServerPorts': minItems: got 0, want 1",
+		"- at '/metrics/podMonitor': additional properties 'enable' not allowed",
+		"- at '/tracing': validation failed",
+		"  - at '/tracing/endpoint': 'http://collector' does not match pattern '^([^/]+:[0-9]+)?$'",
+		"  - at '/tracing/samplingRatio': maximum: got 2, want 1",
+		"- at '/extraArgs/0': 'drain' does not match pattern '^--'",
+	}, strings.Split(strings.TrimSpace(strings.TrimPrefix(err.Error(), head)), "\n"))
+}
+
+// The policy in the ConfigMap is what the server reads from it.
+func TestPolicyIsTheValue(t *testing.T) {
+	t.Parallel()
+	checksums := map[string]bool{}
+	load := func(values string) *policy.Policy {
+		o := render(t, values)
+		out, err := policy.Load("policy.yaml", []byte(as[corev1.ConfigMap](t, o, "ConfigMap egress-tls-webhook-policy").Data["policy.yaml"]))
+		require.NoError(t, err)
+		checksum := as[appsv1.Deployment](t, o, "Deployment egress-tls-webhook").Spec.Template.Annotations["checksum/policy"]
+		assert.False(t, checksums[checksum], "another policy rolls the Deployment")
+		checksums[checksum] = true
+		return out
+	}
+	assert.Equal(t, policy.Default(), load(""))
+	assert.Equal(t, policy.Off, load("policy: {mode: off}").Mode, "which YAML reads as false")
+	assert.Equal(t, &policy.Policy{
+		APIVersion: policy.APIVersion,
+		Kind:       policy.Kind,
+		Mode:       policy.Warn,
+		Exemptions: policy.Exemptions{
+			Namespaces: []string{"kube-system", "legacy"},
+			Usernames:  []string{"system:serviceaccount:ci:deploy", `o'neil "<x>" \`},
+			Hosts:      []string{"*.example.com"},
+		},
+		RootNamespace:     "istio-config",
+		GatewayNamespaces: []string{"gateways"},
+		Originate:         policy.Always,
+		DestinationRules:  policy.CreateRules,
+		Headers:           policy.InjectHeaders,
+		TLS:               policy.TLS{CACertificates: "system", SubjectAltNames: policy.SANsNone},
+		RouteOrder:        policy.WarnOrder,
+	}, load(everything))
+}
