@@ -1,7 +1,6 @@
 package deploy_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +9,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
 	"github.com/egress-tls/egress-tls-webhook/test/deploy"
 )
@@ -64,12 +66,12 @@ policy: {mode: warn}`},
 			require.NoError(t, err)
 			assert.Len(t, checksum["checksum/policy"], 64)
 			unstructured.RemoveNestedField(want["Deployment egress-tls-webhook"].Object, template...)
-			const policy = "egress-tls-webhook-policy"
+			const configMap = "egress-tls-webhook-policy"
 			volume := policyVolume(t, got)
 			hashed := volume["name"].(string)
-			assert.Regexp(t, "^"+policy+"-[a-z0-9]{10}$", hashed)
-			got["ConfigMap "+hashed].SetName(policy)
-			got["ConfigMap "+policy], volume["name"] = got["ConfigMap "+hashed], policy
+			assert.Regexp(t, "^"+configMap+"-[a-z0-9]{10}$", hashed)
+			got["ConfigMap "+hashed].SetName(configMap)
+			got["ConfigMap "+configMap], volume["name"] = got["ConfigMap "+hashed], configMap
 			delete(got, "ConfigMap "+hashed)
 			// With Helm the namespace is made by --create-namespace, or by hand.
 			assert.Equal(t, map[string]string{
@@ -86,24 +88,50 @@ policy: {mode: warn}`},
 // kustomize renders the base with components.
 func kustomize(t *testing.T, components []string) objects {
 	t.Helper()
+	kustomization := "resources: [DIR/base]\ncomponents:\n"
+	for _, c := range components {
+		kustomization += "- DIR/components/" + c + "\n"
+	}
+	return kustomized(t, kustomization)
+}
+
+// kustomized renders a kustomization, in which DIR is kustomizeDir.
+func kustomized(t *testing.T, kustomization string) objects {
+	t.Helper()
 	bin, err := controlplane.Assets(t.Context(), os.Stderr)
 	require.NoError(t, err)
+	absolute, err := filepath.Abs(kustomizeDir)
+	require.NoError(t, err)
 	dir := t.TempDir()
-	relative := func(path string) string {
-		absolute, err := filepath.Abs(filepath.Join(kustomizeDir, path))
-		require.NoError(t, err)
-		path, err = filepath.Rel(dir, absolute)
-		require.NoError(t, err)
-		return path
-	}
-	kustomization := fmt.Sprintf("resources: [%s]\ncomponents:\n", relative("base"))
-	for _, c := range components {
-		kustomization += "- " + relative("components/"+c) + "\n"
-	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600))
+	relative, err := filepath.Rel(dir, absolute)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(strings.ReplaceAll(kustomization, "DIR", relative)), 0o600))
 	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "kubectl"), "kustomize", dir).CombinedOutput()
 	require.NoError(t, err, string(out))
 	return decode(t, string(out))
+}
+
+// The kustomization of the documentation installs its image, its mode and its policy.
+func TestDocumentedKustomization(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/install.md")
+	require.NoError(t, err)
+	_, kustomization, found := strings.Cut(string(page), "```yaml\n# kustomization.yaml\n")
+	require.True(t, found)
+	kustomization, _, _ = strings.Cut(kustomization, "```")
+	got := kustomized(t, strings.ReplaceAll(kustomization, "egress-tls-webhook/deploy/kustomize", "DIR"))
+
+	hashed := policyVolume(t, got)["name"].(string)
+	want := policy.Default()
+	want.Mode, want.GatewayNamespaces = policy.Warn, []string{"istio-ingress"}
+	loaded, err := policy.Load("policy.yaml", []byte(as[corev1.ConfigMap](t, got, "ConfigMap "+hashed).Data["policy.yaml"]))
+	require.NoError(t, err)
+	assert.Equal(t, want, loaded)
+	assert.Equal(t, "registry.example.com/egress-tls-webhook:v0.1.0",
+		as[appsv1.Deployment](t, got, "Deployment egress-tls-webhook").Spec.Template.Spec.Containers[0].Image)
+	warn := kustomize(t, []string{"warn"})
+	assert.Equal(t, warn["ValidatingWebhookConfiguration egress-tls-webhook"], got["ValidatingWebhookConfiguration egress-tls-webhook"])
+	assert.NotEqual(t, policyVolume(t, warn)["name"], hashed, "another policy rolls the Deployment")
 }
 
 // policyVolume returns the volume of the Deployment that holds the policy, not a copy of it.

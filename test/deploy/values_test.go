@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/test/deploy"
 )
 
 // everything sets every value.
@@ -192,4 +193,34 @@ func TestPolicyIsTheValue(t *testing.T) {
 		TLS:               policy.TLS{CACertificates: "system", SubjectAltNames: policy.SANsNone},
 		RouteOrder:        policy.WarnOrder,
 	}, load(everything))
+}
+
+// The notes say what the chosen mode does, how to see it, and what comes next.
+func TestNotesAreAboutTheMode(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[string][]string{
+		"enforce": {
+			"are in mode enforce:\nit adds headers and DestinationRules, also to what is there already, and refuses dead routes.\nWhile no replica answers, creates",
+			"This must be refused,", "A namespace that must wait: kubectl label namespace NAME egress-tls.dev/mode=warn\n",
+		},
+		"warn": {
+			"are in mode warn:\nit changes and refuses nothing, and tells in warnings what it would do.\n",
+			"This must get a warning,", "Then enforce, one namespace after the other: kubectl label namespace NAME egress-tls.dev/mode=enforce\n",
+		},
+		"audit": {
+			"are in mode audit:\nit changes and refuses nothing, and tells only logs, metrics and the API server's audit log what it would do.\n",
+			"This must pass: mode audit says nothing,", "Then enforce, one namespace after the other: kubectl label namespace NAME egress-tls.dev/mode=enforce\n",
+		},
+		"off": {
+			"are in mode off:\nthe API server does not call it for them.\n",
+			"This must pass: mode off says nothing,", "Let it look, one namespace after the other: kubectl label namespace NAME egress-tls.dev/mode=audit\n",
+		},
+	} {
+		out, err := chart.Helm(t.Context(), "policy: {mode: "+mode+"}", "install", deploy.Name, chart.Dir,
+			"--namespace", deploy.Namespace, "--dry-run=client", "--values", "-")
+		require.NoError(t, err)
+		for _, text := range append(want, "helm test egress-tls-webhook -n egress-tls-system --logs\n") {
+			assert.Contains(t, out, text)
+		}
+	}
 }
