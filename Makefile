@@ -20,8 +20,8 @@ DURATION ?= 30m
 SOAKSEED ?=
 
 # The directories of the modules.
-MODULES := . test test/conformance test/tools/certmanager test/tools/controllermanager test/tools/controlplane \
-	test/tools/controlplane-oldest test/tools/helm test/tools/lint
+MODULES := . test test/conformance test/observability test/tools/certmanager test/tools/controllermanager \
+	test/tools/controlplane test/tools/controlplane-oldest test/tools/helm test/tools/lint
 
 # An own workspace of the user's would change what is built.
 export GOWORK := off
@@ -42,7 +42,7 @@ build: ## Build the webhook and the CLI into bin/
 
 .PHONY: lint
 lint: ## Check code, format and go.mod files
-	@lint=$$($(install) lint) && for module in . test test/conformance test/tools/certmanager; do \
+	@lint=$$($(install) lint) && for module in . test test/conformance test/observability test/tools/certmanager; do \
 		echo "golangci-lint run ($$module)"; \
 		(cd $$module && $$lint/golangci-lint run ./...) || exit; \
 	done
@@ -53,7 +53,7 @@ lint: ## Check code, format and go.mod files
 
 .PHONY: fmt
 fmt: ## Format the code
-	@lint=$$($(install) lint) && for module in . test test/conformance test/tools/certmanager; do \
+	@lint=$$($(install) lint) && for module in . test test/conformance test/observability test/tools/certmanager; do \
 		(cd $$module && $$lint/golangci-lint fmt ./...) || exit; \
 	done
 
@@ -70,6 +70,7 @@ test: ## Run all tests, against a real API server too
 	cd test && go vet ./... && go test -count=1 -p 2 -timeout 30m $(GOTESTFLAGS) $$($(tested))
 	cd test && go test -count=1 -timeout 30m $(GOTESTFLAGS) ./e2e -oldest
 	cd test/conformance && go test -count=1 $(GOTESTFLAGS) ./...
+	cd test/observability && go vet ./... && go test -count=1 $(GOTESTFLAGS) .
 
 .PHONY: unit
 unit: ## Run the tests that need no API server
@@ -107,6 +108,11 @@ generate: ## Write what is generated: the policy's schema and table, the kustomi
 	cd test && go run ./deploy/generate
 	@$(install) controlplane >/dev/null
 	@cd test && go run ./demo -update
+
+.PHONY: dashboard
+dashboard: ## Draw the dashboard into docs/, from real servers under load for a minute and a half
+	@$(install) controlplane >/dev/null
+	cd test/observability && go run ./picture
 
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH=regexp picks some

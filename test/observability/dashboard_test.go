@@ -1,6 +1,7 @@
 package observability
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,6 +43,17 @@ func TestDashboardIsWellFormed(t *testing.T) {
 			assert.False(t, refs[q.RefID], "%q has two queries %s", p.Title, q.RefID)
 			refs[q.RefID] = true
 		}
+	}
+}
+
+// The documentation shows this dashboard; make dashboard draws it.
+func TestPictureIsOfTheDashboard(t *testing.T) {
+	d, err := dashboard.Load(dashboardFile)
+	require.NoError(t, err)
+	picture, err := os.ReadFile("../../docs/dashboard.svg")
+	require.NoError(t, err)
+	for _, p := range d.Panels {
+		assert.Contains(t, string(picture), ">"+p.Title+"<")
 	}
 }
 

@@ -50,7 +50,6 @@ type Variable struct {
 	Sort       int             `json:"sort"`
 	Multi      bool            `json:"multi"`
 	IncludeAll bool            `json:"includeAll"`
-	AllValue   string          `json:"allValue"`
 	Current    struct {
 		Text  string `json:"text"`
 		Value string `json:"value"`
