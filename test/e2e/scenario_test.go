@@ -319,7 +319,8 @@ func clean(t *testing.T) {
 			noError(t, reader.List(t.Context(), list), "list what to delete")
 			noError(t, meta.EachListItem(list, func(o runtime.Object) error {
 				if object := o.(client.Object); object.GetName() != "kubernetes" {
-					return writer.Delete(context.WithoutCancel(t.Context()), object)
+					// A reconciler may have been faster.
+					return client.IgnoreNotFound(writer.Delete(context.WithoutCancel(t.Context()), object))
 				}
 				return nil
 			}), "delete")
