@@ -281,7 +281,8 @@ func (cp *ControlPlane) Kubectl(ctx context.Context, stdin string, args ...strin
 	cmd.Stdin = strings.NewReader(stdin)
 	// The user's own kubeconfig, kuberc and discovery cache are none of a test's business.
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+cp.Kubeconfig, "KUBERC=off",
-		"KUBECACHEDIR="+filepath.Join(cp.dir, "kubectl-cache"))
+		"KUBECACHEDIR="+filepath.Join(cp.dir, "kubectl-cache"),
+		"GOGC=400") // As in guard.
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -307,7 +308,12 @@ func (cp *ControlPlane) Build(ctx context.Context, pkg string) (path string, err
 		return path, nil
 	}
 	path = filepath.Join(cp.dir, "bin", filepath.Base(pkg))
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, pkg)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", err
+	}
+	// Unlike those of go build, the executables of go run are in Go's build cache: linked once, not
+	// by every control plane.
+	cmd := exec.CommandContext(ctx, "go", "run", "-exec=cp", pkg, path)
 	cmd.Dir = cp.root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("failed to build %s: %w\n%s", pkg, err, out)
