@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	lagBatches = 20
+	lagBatches = 6
 	lagBatch   = 5
 	// lag is more than what passes between two objects of one kubectl call.
 	lag = 120 * time.Millisecond
