@@ -155,7 +155,7 @@ func bounded(in []string) []string {
 	var out []string
 	left := maxWarnings
 	for i, w := range in {
-		w = finding.Truncate("egress-tls: "+strings.Join(strings.Fields(w), " "), maxWarning)
+		w = finding.Truncate("egress-tls: "+finding.Printable(strings.Join(strings.Fields(w), " ")), maxWarning)
 		more := "egress-tls: and " + strconv.Itoa(len(in)-i) + " more"
 		if i < len(in)-1 && len(w)+len(more) > left || len(w) > left {
 			return append(out, more)

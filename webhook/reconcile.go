@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
 
@@ -203,10 +204,7 @@ func stuck(err error) bool {
 const maxNote = 1024
 
 func (r *reconciler) event(about client.Object, kind, reason, format string, args ...any) {
-	note := fmt.Sprintf(format, args...)
-	if len(note) > maxNote {
-		note = note[:maxNote-3] + "..."
-	}
+	note := finding.Truncate(finding.Printable(fmt.Sprintf(format, args...)), maxNote)
 	r.events.Eventf(about, nil, kind, reason, "Converge", "%s", note)
 }
 

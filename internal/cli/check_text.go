@@ -94,6 +94,7 @@ func writeWrapped(w io.Writer, text string) {
 		}
 		at := 0
 		for word := range strings.FieldsSeq(line) {
+			word = finding.Printable(word)
 			n := len([]rune(word))
 			switch {
 			case at == 0:

@@ -7,7 +7,9 @@ package finding
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -115,8 +117,29 @@ func (f Finding) Text() string {
 		b.WriteString(" ")
 		b.WriteString(f.Remedy)
 	}
-	return Truncate(b.String(), MaxText)
+	return Truncate(Printable(b.String()), MaxText)
 }
+
+// Printable writes what a terminal would not print, but obey, as Go does in quotes: control
+// characters, line breaks among them, and those that turn the direction of text. What
+// objects hold is shown to others than who wrote it.
+func Printable(s string) string {
+	if !strings.ContainsFunc(s, unprintable) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unprintable(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // Truncate cuts s to at most n bytes at a rune boundary and says so.
 func Truncate(s string, n int) string {

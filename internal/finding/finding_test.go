@@ -116,3 +116,10 @@ func TestRatchet(t *testing.T) {
 		})
 	}
 }
+
+func TestPrintable(t *testing.T) {
+	assert.Equal(t, "bücher.example \U0001f512 \"x\"", finding.Printable("bücher.example \U0001f512 \"x\""))
+	assert.Equal(t, `a\nb\x1b[2Jc\u202ed\u2028e\tf`, finding.Printable("a\nb\x1b[2Jc\u202ed\u2028e\tf"))
+	f := finding.Finding{Code: finding.DoubleTLS, Message: "to \x1b]0;x\a.\nError: none"}
+	assert.Equal(t, `DoubleTLS: to \x1b]0;x\a.\nError: none`, f.Text())
+}
