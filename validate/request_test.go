@@ -192,7 +192,7 @@ func dump(vss ...*networkingv1.VirtualService) string {
 		for i, r := range vs.Spec.Http {
 			fmt.Fprintf(&b, "  http[%d] delegate %v\n", i, r.Delegate)
 			for _, m := range r.Match {
-				fmt.Fprintf(&b, "    %v\n", entryText(m, func(s string) string { return fmt.Sprintf("%q", s) }))
+				fmt.Fprintf(&b, "    %v\n", entryText(m, quote, quote))
 			}
 		}
 	}

@@ -84,9 +84,9 @@ func (j *judgement) subjectText(it *item) string {
 		name = " " + quote(r.GetName())
 	}
 	if u := it.entry; u != nil {
-		return u.path() + " (" + finding.Truncate(entryText(j.match(u), quote), maxCondition) + ")"
+		return u.path() + " (" + finding.Truncate(entryText(j.match(u), quote, quote), maxCondition) + ")"
 	}
-	return it.path() + name + " (" + routeText(r) + ", to " + destination(r) + ")"
+	return it.path() + name + " (" + routeText(r, quote) + ", to " + destination(r) + ")"
 }
 
 func (j *judgement) contradiction(it *item) string {
@@ -103,7 +103,7 @@ func (j *judgement) coveringText(by []*unit) string {
 		if o.entry < 0 {
 			text += "no match"
 		} else {
-			text += finding.Truncate(entryText(j.match(o), quote), maxCondition)
+			text += finding.Truncate(entryText(j.match(o), quote, quote), maxCondition)
 		}
 		if o.via != "" {
 			text += ", through " + o.via
@@ -268,7 +268,7 @@ func (j *judgement) orderText(order []int) string {
 	if len(order) <= short {
 		var out []string
 		for _, i := range order {
-			out = append(out, httpPath(i)+" ("+routeText(j.http(i))+")")
+			out = append(out, httpPath(i)+" ("+routeText(j.http(i), quote)+")")
 		}
 		if text := strings.Join(out, ", "); len(text) <= readable {
 			return text

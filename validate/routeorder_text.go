@@ -67,8 +67,9 @@ func atomText(d condition, a atom) string {
 	}
 }
 
-// entryText lists the conditions of one entry.
-func entryText(r *networking.HTTPMatchRequest, quote func(string) string) string {
+// entryText lists the conditions of one entry. Values of headers and parameters may be
+// secrets: value writes them, quote all else.
+func entryText(r *networking.HTTPMatchRequest, quote, value func(string) string) string {
 	if r == nil {
 		return "any request"
 	}
@@ -90,7 +91,7 @@ func entryText(r *networking.HTTPMatchRequest, quote func(string) string) string
 		of   map[string]*networking.StringMatch
 	}{{"headers", r.Headers}, {"withoutHeaders", r.WithoutHeaders}, {"queryParams", r.QueryParams}} {
 		for _, k := range slices.Sorted(maps.Keys(f.of)) {
-			out = append(out, f.name+" "+quote(k)+" "+stringMatch(f.of[k], quote))
+			out = append(out, f.name+" "+quote(k)+" "+stringMatch(f.of[k], value))
 		}
 	}
 	if r.Port != 0 {
@@ -111,15 +112,15 @@ func entryText(r *networking.HTTPMatchRequest, quote func(string) string) string
 	return strings.Join(out, ", ")
 }
 
-// routeText lists the conditions of a route, cut.
-func routeText(r *networking.HTTPRoute) string {
+// routeText lists the conditions of a route, cut; value is as in entryText.
+func routeText(r *networking.HTTPRoute, value func(string) string) string {
 	if len(r.GetMatch()) == 0 {
 		return "no match"
 	}
 	const most = 3
 	var out []string
 	for _, m := range r.Match[:min(most, len(r.Match))] {
-		out = append(out, entryText(m, quote))
+		out = append(out, entryText(m, quote, value))
 	}
 	text := finding.Truncate(strings.Join(out, " or "), maxCondition)
 	if more := len(r.Match) - most; more > 0 {
@@ -132,7 +133,7 @@ func routeText(r *networking.HTTPRoute) string {
 func matchesText(r *networking.HTTPRoute) string {
 	var b strings.Builder
 	for _, m := range r.GetMatch() {
-		b.WriteString(entryText(m, strconv.Quote))
+		b.WriteString(entryText(m, strconv.Quote, strconv.Quote))
 		b.WriteByte('\n')
 	}
 	return b.String()

@@ -73,6 +73,7 @@ func (d *shadowed) key() string {
 
 // A shadow is what one VirtualService takes from another at the same places.
 type shadow struct {
+	self   *member // that is under admission
 	of, by *member
 	mesh   bool
 	// whole: sidecars take no route of it.
@@ -116,7 +117,7 @@ func group(dead []shadowed, prefer *member) []shadow {
 		})
 		if i < 0 {
 			i = len(out)
-			out = append(out, shadow{of: at[0].of, by: k.by, mesh: k.mesh, places: at, order: at[0].order})
+			out = append(out, shadow{self: cmp.Or(prefer, at[0].of), of: at[0].of, by: k.by, mesh: k.mesh, places: at, order: at[0].order})
 		}
 		out[i].routes = append(out[i].routes, k.route)
 		out[i].takers = append(out[i].takers, at[0].by...)
@@ -190,6 +191,15 @@ func (s *shadow) finding() finding.Finding {
 	return f
 }
 
+// valueOf returns what writes the values of headers and parameters that m matches. Whoever
+// applies an object is not told those of other namespaces.
+func (s *shadow) valueOf(m *member) func(string) string {
+	if m.vs.Namespace == s.self.vs.Namespace {
+		return quote
+	}
+	return func(string) string { return "***" }
+}
+
 func gets(n int) string {
 	if n == 1 {
 		return "gets"
@@ -260,7 +270,7 @@ func (s *shadow) routesText() string {
 		if r.GetName() != "" {
 			name = " " + quote(r.GetName())
 		}
-		out = append(out, httpPath(i)+name+" ("+finding.Truncate(routeText(r), maxCondition/2)+", to "+destination(r)+")")
+		out = append(out, httpPath(i)+name+" ("+finding.Truncate(routeText(r, s.valueOf(s.of)), maxCondition/2)+", to "+destination(r)+")")
 	}
 	return listed(out, "", "")
 }
@@ -282,7 +292,7 @@ func (s *shadow) takersText() string {
 		case u.entry < 0:
 			text += "no match"
 		default:
-			text += finding.Truncate(entryText(r.GetMatch()[u.entry], quote), maxCondition/2)
+			text += finding.Truncate(entryText(r.GetMatch()[u.entry], quote, s.valueOf(t.of)), maxCondition/2)
 		}
 		by[t.of] = append(by[t.of], text+", to "+destination(r)+")")
 	}

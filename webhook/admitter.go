@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,11 +12,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/semaphore"
 	"gomodules.xyz/jsonpatch/v2"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 	sigsjson "sigs.k8s.io/json"
@@ -36,6 +39,10 @@ type Admitter struct {
 	metrics *metrics
 	// synced reports whether the informers hold the whole mesh.
 	synced func() bool
+	// room holds maxWeight.
+	room *semaphore.Weighted
+	// selfTest is the UID of the readiness self-test, which is neither logged nor counted.
+	selfTest types.UID
 }
 
 // phase is one of the two calls that the API server makes for a request.
@@ -160,7 +167,15 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 	log := logr.FromContextOrDiscard(ctx)
 	var resp admission.Response
 	var ans answer
-	r, err := a.read(ctx, ph, req)
+	r := newRequest(ph, req)
+	size := min(int64(weight(req.Kind.Kind, req.Object.Raw)+weight(req.Kind.Kind, req.OldObject.Raw)), maxWeight)
+	err := a.room.Acquire(ctx, size)
+	if err != nil {
+		err = statusError{http.StatusServiceUnavailable, fmt.Sprintf("too many large objects at one time: %v", context.Cause(ctx))}
+	} else {
+		defer a.room.Release(size)
+		err = a.read(ctx, r)
+	}
 	switch {
 	case err != nil:
 		resp, ans = errored(err)
@@ -180,7 +195,7 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 	resp.Warnings = bounded(resp.Warnings)
 	resp.AuditAnnotations = ans.annotations(r.mode)
 	took := time.Since(start)
-	if isSelfTest(req) {
+	if req.UID == a.selfTest {
 		return resp
 	}
 	ans.describe(ctx, r)
@@ -197,25 +212,30 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 	return resp
 }
 
-// read decodes the request. The result's object is nil when there is nothing to
-// decide about it: another operation, an exempt user, or an object under deletion.
-func (a *Admitter) read(ctx context.Context, ph phase, req admission.Request) (*request, error) {
-	r := &request{Request: req, phase: ph, dryRun: req.DryRun != nil && *req.DryRun, mode: policy.Off}
+// newRequest returns the request before it is read.
+func newRequest(ph phase, req admission.Request) *request {
+	return &request{Request: req, phase: ph, dryRun: req.DryRun != nil && *req.DryRun, mode: policy.Off}
+}
+
+// read decodes the request. Its object stays nil when there is nothing to decide about it:
+// another operation, an exempt user, or an object under deletion.
+func (a *Admitter) read(ctx context.Context, r *request) error {
+	req := r.Request
 	if req.UID == "" {
-		return r, statusError{http.StatusBadRequest, "the AdmissionReview holds no request with a uid"}
+		return statusError{http.StatusBadRequest, "the AdmissionReview holds no request with a uid"}
 	}
 	if !a.synced() {
-		return r, statusError{http.StatusServiceUnavailable, "the webhook has not yet seen the whole mesh; try again in a moment"}
+		return statusError{http.StatusServiceUnavailable, "the webhook has not yet seen the whole mesh; try again in a moment"}
 	}
 	if req.Operation != admissionv1.Create && req.Operation != admissionv1.Update {
-		return r, nil
+		return nil
 	}
 	if req.SubResource != "" || slices.Contains(a.policy.Exemptions.Usernames, req.UserInfo.Username) {
-		return r, nil
+		return nil
 	}
 	label, err := a.modeLabel(ctx, req.Namespace)
 	if err != nil {
-		return r, err
+		return err
 	}
 	mode, known := a.policy.ModeFor(req.Namespace, label)
 	if !known {
@@ -223,30 +243,31 @@ func (a *Admitter) read(ctx context.Context, ph phase, req admission.Request) (*
 			req.Namespace, policy.ModeLabel, label, mode))
 	}
 	if mode == policy.Off {
-		return r, nil
+		return nil
 	}
 	r.mode = mode
 	if r.object, err = decode(req, req.Object.Raw); err != nil {
-		if ph == mutating {
+		if r.phase == mutating {
 			r.object = nil
-			return r, nil
+			return nil
 		}
 		if _, oldErr := decode(req, req.OldObject.Raw); req.Operation == admissionv1.Update && oldErr != nil {
 			r.notes = append(r.notes, err.Error())
-			return r, nil //nolint:nilerr // it was so before
+			return nil //nolint:nilerr // it was so before
 		}
-		return r, statusError{http.StatusUnprocessableEntity, err.Error()}
-	}
-	if r.object.GetDeletionTimestamp() != nil {
-		r.object = nil // On its way out; nothing may keep it.
-		return r, nil
+		return statusError{http.StatusUnprocessableEntity, err.Error()}
 	}
 	if req.Operation == admissionv1.Update {
 		if r.old, err = decode(req, req.OldObject.Raw); err != nil {
 			r.old = nil // What cannot be read had no findings.
 		}
 	}
-	return r, nil
+	if r.old != nil && r.object.GetDeletionTimestamp() != nil && sameSpec(r.old, r.object) {
+		// On its way out; nothing may keep it. A finalizer may, for as long as it likes, and
+		// Istio executes it so long: another spec is judged.
+		r.object = nil
+	}
+	return nil
 }
 
 // decode reads an object of one of the kinds that are decided about.
@@ -266,6 +287,9 @@ func decode(req admission.Request, raw []byte) (metav1.Object, error) {
 			req.Kind.Kind, schemaOf(req))
 	}
 	where := fmt.Sprintf("%s %s/%s", req.Kind.Kind, req.Namespace, req.Name)
+	if n := values(raw); n > maxValues {
+		return nil, fmt.Errorf("%s has %d values, so it cannot be checked for plaintext; at most %d are read. Split it", where, n, maxValues)
+	}
 	if len(raw) == 0 {
 		return nil, fmt.Errorf("%s: the request holds no object", where)
 	}
@@ -276,7 +300,33 @@ func decode(req admission.Request, raw []byte) (metav1.Object, error) {
 	if o.GetNamespace() == "" {
 		o.SetNamespace(req.Namespace)
 	}
+	hosts, what := 0, ""
+	switch o := o.(type) {
+	case *networkingv1.ServiceEntry:
+		hosts, what = len(mesh.ServiceEntryHosts(o)), "lists"
+	case *networkingv1.VirtualService:
+		hosts, what = len(mesh.HTTPDestinationHosts(o)), "routes HTTP to"
+	}
+	if hosts > maxHosts {
+		return nil, fmt.Errorf("%s %s %d hosts, so it cannot be checked for plaintext; at most %d are looked at. Split it", where, what, hosts, maxHosts)
+	}
 	return o, nil
+}
+
+// values returns about how many values a JSON text has, without decoding it: those that
+// follow a comma or open an object or list, and what looks like it in strings.
+func values(raw []byte) int {
+	return bytes.Count(raw, []byte(",")) + bytes.Count(raw, []byte("{")) + bytes.Count(raw, []byte("["))
+}
+
+// weight is what an object costs to decide about, in values, about.
+func weight(kind string, raw []byte) int {
+	n := values(raw)
+	hosts := bytes.Count(raw, []byte(`"host"`))
+	if kind == mesh.ServiceEntryKind {
+		hosts = n
+	}
+	return n + hosts*hostWeight
 }
 
 func schemaOf(req admission.Request) string {
@@ -406,6 +456,10 @@ func errored(err error) (admission.Response, answer) {
 	if s, ok := errors.AsType[statusError](err); ok {
 		code = s.code
 	}
-	text := finding.Truncate(err.Error(), maxRefusal)
+	var lines []string // of errors that are joined
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		lines = append(lines, finding.Printable(line))
+	}
+	text := finding.Truncate(strings.Join(lines, "\n"), maxRefusal)
 	return admission.Errored(code, errors.New(text)), answer{verdict: verdictError, reason: text}
 }

@@ -32,6 +32,11 @@ type Config struct {
 	ServingNames []string
 	// CASecretName holds the server's own authority.
 	CASecretName string
+	// ClientCAFile holds, in PEM, the authorities of the certificates that clients of
+	// admission must present; "": nobody is asked for one. ClientNames are the names that
+	// they must be for, any if there are none.
+	ClientCAFile string
+	ClientNames  []string
 	// ConfigurationName names both webhook configurations.
 	ConfigurationName string
 	// DrainDelay is how long the server goes on serving after it said that it is
@@ -96,6 +101,7 @@ func (c Config) validate() error {
 	require(c.BindAddress != "", "the address to serve on must not be empty")
 	require(c.HealthBindAddress != "", "the address of the probes must not be empty")
 	require(c.Namespace != "", "the namespace that the server runs in must be known: set POD_NAMESPACE or --namespace")
+	require(c.ClientCAFile != "" || len(c.ClientNames) == 0, "--client-names without --client-ca-file would let everybody in")
 	require(c.DrainDelay >= 0, "the drain delay must not be negative")
 	require(c.GracePeriod >= 0, "the grace period must not be negative")
 	require(c.ResyncPeriod >= 0, "the resync period must not be negative")

@@ -1,12 +1,15 @@
 package webhook
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
 
@@ -24,6 +27,8 @@ type metrics struct {
 	// reconcileErrors counts what controller-runtime's own count leaves out too: races, and
 	// errors that are tried again after a minute.
 	reconcileErrors *prometheus.CounterVec
+	// turnedAway are requests of clients that are not known.
+	turnedAway *prometheus.CounterVec
 	// undecided has no labels: the debug log names the object.
 	undecided prometheus.Counter
 }
@@ -71,12 +76,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_tls_live_reads_total",
 			Help: "Reads of the API server for what the informers did not know, by reason.",
 		}, []string{"reason"}),
+		turnedAway: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_tls_clients_turned_away_total",
+			Help: "Requests turned away by --client-ca-file and --client-names, by reason (no certificate, untrusted certificate, other name).",
+		}, []string{"reason"}),
 		undecided: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "egress_tls_route_matches_undecided_total",
 			Help: "Match entries in the validating phase that were left undecided: neither proved dead nor shown to be live.",
 		}),
 	}
-	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.headers, m.ready, m.live, m.undecided)
+	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.headers, m.ready, m.live, m.turnedAway, m.undecided)
 	return m
 }
 
@@ -100,12 +109,27 @@ const (
 )
 
 func (m *metrics) observe(ph phase, req admission.Request, mode policy.Mode, dryRun bool, ans answer, took time.Duration) {
-	m.requests.WithLabelValues(string(ph), req.Kind.Kind, string(req.Operation), string(ans.verdict), string(mode), strconv.FormatBool(dryRun)).Inc()
+	kind, operation := known(req.Kind.Kind, decidedKinds), known(string(req.Operation), operations)
+	m.requests.WithLabelValues(string(ph), kind, operation, string(ans.verdict), string(mode), strconv.FormatBool(dryRun)).Inc()
 	m.duration.WithLabelValues(string(ph)).Observe(took.Seconds())
 	for _, f := range ans.findings {
 		m.findings.WithLabelValues(string(f.Code), string(f.Severity)).Inc()
 	}
 	m.undecided.Add(float64(len(ans.undecided)))
+}
+
+// What the API server sends. Whoever else reaches the port sends what they like, and each
+// value of a label stays in memory.
+var (
+	decidedKinds = []string{mesh.ServiceEntryKind, mesh.VirtualServiceKind, mesh.DestinationRuleKind}
+	operations   = []string{string(admissionv1.Create), string(admissionv1.Update), string(admissionv1.Delete), string(admissionv1.Connect)}
+)
+
+func known(value string, values []string) string {
+	if slices.Contains(values, value) {
+		return value
+	}
+	return "other"
 }
 
 // Who writes DestinationRules.

@@ -16,7 +16,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 )
@@ -32,6 +32,11 @@ type readiness struct {
 	certificate         certificateSource
 	// gauge holds the last answer.
 	gauge prometheus.Gauge
+	// client is what the self-test presents as its own certificate, or nil.
+	client *tls.Certificate
+	// uid marks its request, and is known to nobody else: what has it is neither logged nor
+	// counted.
+	uid types.UID
 }
 
 // ServeHTTP answers 200, or 503 with the reason.
@@ -68,7 +73,7 @@ func (r *readiness) selfTest(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	body, err := json.Marshal(selfTestReview())
+	body, err := json.Marshal(selfTestReview(r.uid))
 	if err != nil {
 		return fmt.Errorf("failed to encode the self-test: %w", err)
 	}
@@ -78,7 +83,7 @@ func (r *readiness) selfTest(ctx context.Context) error {
 	}
 	httpReq.Header.Set("Content-Type", "application/json")
 	httpReq.Header.Set("User-Agent", selfTestAgent)
-	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
+	config := &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ServerName: r.serverName,
 		// Our own port: what matters is that exactly our certificate answers.
@@ -92,7 +97,11 @@ func (r *readiness) selfTest(ctx context.Context) error {
 			}
 			return nil
 		},
-	}}
+	}
+	if r.client != nil {
+		config.Certificates = []tls.Certificate{*r.client}
+	}
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}
 	resp, err := (&http.Client{Transport: transport}).Do(httpReq)
 	if err != nil {
 		return fmt.Errorf("the self-test failed: %w", err)
@@ -102,29 +111,22 @@ func (r *readiness) selfTest(ctx context.Context) error {
 	if err := json.NewDecoder(resp.Body).Decode(&review); err != nil {
 		return fmt.Errorf("the self-test got no AdmissionReview: %w", err)
 	}
-	if review.Response == nil || review.Response.UID != selfTestUID || !review.Response.Allowed {
+	if review.Response == nil || review.Response.UID != r.uid || !review.Response.Allowed {
 		return errors.New("the self-test got another answer than yes")
 	}
 	return nil
 }
 
-const (
-	selfTestUID = "self-test"
-	// selfTestAgent keeps the self-test out of traces.
-	selfTestAgent = "egress-tls-webhook/self-test"
-)
+// selfTestAgent keeps the self-test out of traces.
+const selfTestAgent = "egress-tls-webhook/self-test"
 
-// isSelfTest recognises the request of selfTest; it is answered without a log
-// line and not counted.
-func isSelfTest(req admission.Request) bool { return req.UID == selfTestUID }
-
-func selfTestReview() *admissionv1.AdmissionReview {
+func selfTestReview(uid types.UID) *admissionv1.AdmissionReview {
 	dryRun := true
 	kind := metav1.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: mesh.VirtualServiceKind}
 	return &admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
 		Request: &admissionv1.AdmissionRequest{
-			UID:       selfTestUID,
+			UID:       uid,
 			Kind:      kind,
 			Resource:  metav1.GroupVersionResource{Group: kind.Group, Version: kind.Version, Resource: "virtualservices"},
 			Operation: admissionv1.Create,

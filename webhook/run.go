@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -12,11 +13,13 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/semaphore"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -69,11 +72,21 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 	names, _ := cfg.servingNames()
 	ready := &readiness{
 		synced: synced.Load, address: listeners.webhook.Addr().String(), serverName: names[0], certificate: source,
-		gauge: a.metrics.ready,
+		gauge: a.metrics.ready, uid: a.selfTest,
+	}
+	admit = traces.handler(admit)
+	clientAuth := tls.NoClientCert
+	if cfg.ClientCAFile != "" {
+		clients, err := newClientVerifier(cfg.ClientCAFile, cfg.ClientNames, a.metrics, log.WithName("clients"))
+		if err != nil {
+			return err
+		}
+		// Asked for here, verified with each request.
+		clientAuth, admit, ready.client = tls.RequestClientCert, clients.middleware(admit), clients.own
 	}
 	runnables := []manager.Runnable{
 		source,
-		server("webhook", tlsListener(listeners.webhook, source.get), traces.handler(admit), log),
+		server("webhook", tlsListener(listeners.webhook, source.get, clientAuth), admit, log),
 		server("health", listeners.health, healthHandler(ready), log),
 		manager.RunnableFunc(func(ctx context.Context) error {
 			if mgr.GetCache().WaitForCacheSync(ctx) {
@@ -204,9 +217,11 @@ func newAdmitter(mgr ctrl.Manager, cfg Config, m *metrics, synced func() bool) *
 				read:    func(ctx context.Context) ([]*networkingv1.ServiceEntry, error) { return listServiceEntries(ctx, live) },
 			},
 		},
-		rules:   &ruleWriter{writer: mgr.GetClient(), live: live, tls: cfg.Policy.TLS},
-		metrics: m,
-		synced:  synced,
+		rules:    &ruleWriter{writer: mgr.GetClient(), live: live, tls: cfg.Policy.TLS},
+		metrics:  m,
+		synced:   synced,
+		selfTest: uuid.NewUUID(),
+		room:     semaphore.NewWeighted(maxWeight),
 	}
 }
 

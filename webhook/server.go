@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/semaphore"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
@@ -19,9 +20,23 @@ const (
 	ValidatePath = "/validate"
 )
 
-// The limits of one request. Its size is limited by controller-runtime, to 7 MB: the
-// API server sends objects of at most 3 MB, twice on an update.
+// The limits of requests.
 const (
+	// maxBody is controller-runtime's limit of one body: the API server sends objects of at
+	// most 3 MB, twice on an update.
+	maxBody = 7 << 20
+	// maxBodies bounds the bodies that are held at one time, in bytes. The others wait, unread.
+	maxBodies = 32 << 20
+	// maxValues is how many values an object may have. One of etcd's size that says anything
+	// has fewer; three bytes of JSON become hundreds as a route.
+	maxValues = 200_000
+	// maxHosts is how many hosts a ServiceEntry may list, or the routes of a VirtualService
+	// lead to: more rules than that cannot be written within the API server's timeout.
+	maxHosts = 2_000
+	// maxWeight bounds the objects that are decided about at one time, in values. A host
+	// weighs as much as hostWeight of them. Those of a usual size never wait.
+	maxWeight  = 1_000_000
+	hostWeight = 50
 	// maxRequestTime bounds a request whose ?timeout= says nothing; the API server
 	// waits 10 s by default, 30 s at most.
 	maxRequestTime = 10 * time.Second
@@ -44,7 +59,7 @@ func admissionHandler(a *Admitter, log logr.Logger) (http.Handler, error) {
 		}
 		mux.Handle("POST "+path, h)
 	}
-	return limited(mux), nil
+	return limited(inTurn(mux)), nil
 }
 
 // requestLog identifies a request in each of its log lines.
@@ -71,6 +86,23 @@ func limited(next http.Handler) http.Handler {
 	})
 }
 
+// inTurn lets requests wait until the bodies that are decided about leave room for theirs.
+func inTurn(next http.Handler) http.Handler {
+	room := semaphore.NewWeighted(maxBodies)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		size := r.ContentLength
+		if size < 0 || size > maxBody {
+			size = maxBody
+		}
+		if err := room.Acquire(r.Context(), size); err != nil {
+			http.Error(w, fmt.Sprintf("too many large requests at one time: %v", context.Cause(r.Context())), http.StatusServiceUnavailable)
+			return
+		}
+		defer room.Release(size)
+		next.ServeHTTP(w, r)
+	})
+}
+
 // server wraps handler in a manager.Runnable on listener, with the timeouts that
 // keep slow or stuck clients from piling up.
 func server(name string, listener net.Listener, handler http.Handler, log logr.Logger) *manager.Server {
@@ -81,7 +113,7 @@ func server(name string, listener net.Listener, handler http.Handler, log logr.L
 		Server: &http.Server{
 			Handler:           handler,
 			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       30 * time.Second,
+			ReadTimeout:       maxRequestTime,
 			WriteTimeout:      40 * time.Second,
 			IdleTimeout:       90 * time.Second,
 			MaxHeaderBytes:    64 << 10,
@@ -92,10 +124,11 @@ func server(name string, listener net.Listener, handler http.Handler, log logr.L
 }
 
 // tlsListener serves the certificate of source over HTTP/2 or 1.1.
-func tlsListener(l net.Listener, source func(*tls.ClientHelloInfo) (*tls.Certificate, error)) net.Listener {
+func tlsListener(l net.Listener, source func(*tls.ClientHelloInfo) (*tls.Certificate, error), clientAuth tls.ClientAuthType) net.Listener {
 	return tls.NewListener(l, &tls.Config{
 		MinVersion:     tls.VersionTLS13,
 		NextProtos:     []string{"h2", "http/1.1"},
 		GetCertificate: source,
+		ClientAuth:     clientAuth,
 	})
 }

@@ -309,6 +309,9 @@ func (c *collector) host(ctx context.Context, host string) error {
 		return nil
 	}
 	c.hosts[host] = struct{}{}
+	if ctx.Err() != nil { // The informers do not look at it.
+		return fmt.Errorf("host %s: %w", host, context.Cause(ctx))
+	}
 	exact, err := c.serviceEntries(ctx, indexHost, host)
 	if err != nil {
 		return err

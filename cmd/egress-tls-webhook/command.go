@@ -75,6 +75,8 @@ func newCommand(build buildInfo) *cobra.Command {
 	fs.StringVar(&f.webhook.ServiceName, "service-name", "egress-tls-webhook", "Service in front of the server; its DNS names go into the certificate")
 	fs.StringSliceVar(&f.webhook.ServingNames, "serving-names", nil, "further DNS `names` and IP addresses for the server's own certificate")
 	fs.StringVar(&f.webhook.CASecretName, "ca-secret-name", "egress-tls-webhook-ca", "Secret that holds the server's own authority")
+	fs.StringVar(&f.webhook.ClientCAFile, "client-ca-file", "", "PEM `file` with the authority of the API server's client certificate, reloaded when it changes; with it, nobody else is answered")
+	fs.StringSliceVar(&f.webhook.ClientNames, "client-names", nil, "`names` of which the client certificate must have one, as common name or subject alternative name; without them any of the authority will do")
 	fs.StringVar(&f.webhook.ConfigurationName, "webhook-configuration", "egress-tls-webhook", "`name` of the webhook configurations whose caBundle the server keeps")
 	fs.DurationVar(&f.webhook.DrainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM, until no API server sends requests any more")
 	fs.BoolVar(&f.webhook.Reconcile, "reconcile", true, "bring objects in line after admission too: those that are older, or that others made necessary")

@@ -46,6 +46,8 @@ type WebhookOptions struct {
 	Front *Front
 	// StartTimeout bounds the time until the server is ready and called. A minute if zero.
 	StartTimeout time.Duration
+	// Uncalled leaves the webhook configurations as they are: only a test calls the server.
+	Uncalled bool
 	// NotReady is called whenever the server, with the configurations pointing to it, says that it
 	// is not ready yet. Optional.
 	NotReady func()
@@ -118,6 +120,9 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 		return nil, err
 	}
 	defer func() { err = w.abandon(err) }()
+	if options.Uncalled {
+		return w, w.waitReady(ctx, options.NotReady)
+	}
 	target := w.URL()
 	if w.front != nil {
 		w.front.Add(w.addresses[webhookServer])
