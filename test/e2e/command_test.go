@@ -73,6 +73,9 @@ func TestUnusableFlagsEndTheServerWithAReason(t *testing.T) {
 		{"no namespace", []string{connected, "--namespace=", "--drain-delay=-1s"}, "the configuration is unusable: the namespace that the server runs in must be known: set POD_NAMESPACE or --namespace\nthe drain delay must not be negative"},
 		{"tracing without a port", []string{connected, "--tracing-sampling-ratio=2", "--tracing-endpoint=collector"}, "the configuration is unusable: the tracing endpoint \"FILE\" is no host:port, such as collector.observability:4317: address FILE: missing port in address\nthe tracing sampling ratio 2 must be from 0 to 1"},
 		{"port taken", []string{connected, "--webhook-bind-address=" + taken.Addr().String()}, "failed to listen on FILE: listen tcp FILE: bind: address already in use"},
+		{"client names without their authority", []string{connected, "--client-names=kube-apiserver"}, "the configuration is unusable: --client-names without --client-ca-file would let everybody in"},
+		{"no authority of clients", append(loopback, "--client-ca-file="+missing), "failed to load the authority of clients: open FILE: no such file or directory"},
+		{"an authority of clients that is none", append(loopback, "--client-ca-file="+writeFile(t, "none")), "failed to load the authority of clients: FILE holds no certificate in PEM"},
 		{"no certificate", append(loopback, "--cert-dir="+missing), "failed to load the serving certificate of FILE: open FILE/tls.crt: no such file or directory"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
