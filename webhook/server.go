@@ -25,8 +25,11 @@ const (
 	// maxBody is controller-runtime's limit of one body: the API server sends objects of at
 	// most 3 MB, twice on an update.
 	maxBody = 7 << 20
-	// maxBodies bounds the bodies that are held at one time, in bytes. The others wait, unread.
+	// maxBodies bounds the large bodies that are held at one time, in bytes. The others wait,
+	// unread. Those of a usual size never wait: whoever reaches the port can announce large
+	// ones and then be slow.
 	maxBodies = 32 << 20
+	largeBody = 256 << 10
 	// maxValues is how many values an object may have. One of etcd's size that says anything
 	// has fewer; three bytes of JSON become hundreds as a route.
 	maxValues = 200_000
@@ -86,13 +89,17 @@ func limited(next http.Handler) http.Handler {
 	})
 }
 
-// inTurn lets requests wait until the bodies that are decided about leave room for theirs.
+// inTurn lets large requests wait until those that are decided about leave room for them.
 func inTurn(next http.Handler) http.Handler {
 	room := semaphore.NewWeighted(maxBodies)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		size := r.ContentLength
 		if size < 0 || size > maxBody {
 			size = maxBody
+		}
+		if size < largeBody {
+			next.ServeHTTP(w, r)
+			return
 		}
 		if err := room.Acquire(r.Context(), size); err != nil {
 			http.Error(w, fmt.Sprintf("too many large requests at one time: %v", context.Cause(r.Context())), http.StatusServiceUnavailable)

@@ -125,7 +125,7 @@ func TestSlowClientsAreCutAndKeepNobodyWaiting(t *testing.T) {
 		require.NoError(t, err)
 		slow[fmt.Sprintf("half of the head %d", i)] = half
 	}
-	for i := range 4 { // As many as there is room for.
+	for i := range 6 { // More than there is room for.
 		body := raw(t, w, true, "http/1.1")
 		_, err := io.WriteString(body, head+"Content-Length: 7340032\r\n\r\n{")
 		require.NoError(t, err)
