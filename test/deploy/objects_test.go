@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"encoding/json"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -122,6 +123,8 @@ func TestRightsAreThoseOfTheOptions(t *testing.T) {
 
 func TestServerRunsWithTheValues(t *testing.T) {
 	t.Parallel()
+	help, err := os.ReadFile("../e2e/testdata/help.txt")
+	require.NoError(t, err)
 	for _, test := range []struct {
 		values string
 		args   []string
@@ -140,6 +143,10 @@ func TestServerRunsWithTheValues(t *testing.T) {
 	} {
 		pod := as[appsv1.Deployment](t, render(t, test.values), "Deployment egress-tls-webhook").Spec.Template.Spec
 		assert.Equal(t, append([]string{"--config=/etc/egress-tls-webhook/policy/policy.yaml"}, test.args...), pod.Containers[0].Args)
+		for _, arg := range test.args {
+			flag, _, _ := strings.Cut(arg, "=")
+			assert.Contains(t, strings.Fields(string(help)), flag, "the server has the flag")
+		}
 		// What is mounted is where the flags look.
 		mounted := map[string]string{}
 		for _, m := range pod.Containers[0].VolumeMounts {
