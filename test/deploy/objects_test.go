@@ -93,8 +93,8 @@ func TestRightsAreThoseOfTheOptions(t *testing.T) {
 			return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(right, prefix) })
 		})
 	}
-	own := []string{"create secrets", "get secrets", "list secrets", "watch secrets", "update secrets"}
-	for _, verb := range []string{"get", "list", "watch", "patch"} {
+	own := []string{"create secrets", "list secrets", "watch secrets", "update secrets"}
+	for _, verb := range []string{"list", "watch", "patch"} {
 		own = append(own, verb+" mutatingwebhookconfigurations", verb+" validatingwebhookconfigurations")
 	}
 	reconciler := []string{"create events", "patch events", "create leases", "get leases", "update leases", "delete destinationrules", "update virtualservices", "patch virtualservices"}
@@ -103,9 +103,7 @@ func TestRightsAreThoseOfTheOptions(t *testing.T) {
 	all := rights("")
 	assert.Equal(t, []string{
 		"create destinationrules", "create events", "create leases", "create secrets", "delete destinationrules",
-		"get destinationrules", "get gateways", "get leases egress-tls-webhook",
-		"get mutatingwebhookconfigurations egress-tls-webhook", "get namespaces", "get secrets egress-tls-webhook-ca", "get serviceentries", "get services",
-		"get validatingwebhookconfigurations egress-tls-webhook", "get virtualservices",
+		"get destinationrules", "get gateways", "get leases egress-tls-webhook", "get namespaces", "get virtualservices",
 		"list destinationrules", "list gateways", "list mutatingwebhookconfigurations egress-tls-webhook", "list namespaces", "list secrets egress-tls-webhook-ca",
 		"list serviceentries", "list services", "list validatingwebhookconfigurations egress-tls-webhook", "list virtualservices",
 		"patch destinationrules", "patch events", "patch mutatingwebhookconfigurations egress-tls-webhook",
