@@ -27,6 +27,7 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
+	"github.com/cert-manager/cert-manager/pkg/util"
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -40,15 +41,15 @@ import (
 )
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "kubeconfig `file`")
 	flag.Parse()
+	kubeconfig := flag.Lookup("kubeconfig").Value.String() // controller-runtime declares it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log := klog.Background()
 	ctrl.SetLogger(log)
 	run, ctx := errgroup.WithContext(logr.NewContext(ctx, log))
-	run.Go(func() error { return controllers(ctx, *kubeconfig) })
-	run.Go(func() error { return injector(ctx, *kubeconfig) })
+	run.Go(func() error { return controllers(ctx, kubeconfig) })
+	run.Go(func() error { return injector(ctx, kubeconfig) })
 	if err := run.Wait(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1) //nolint:gocritic // The process ends: nothing is left for stop to release.
@@ -96,6 +97,7 @@ func injector(ctx context.Context, kubeconfig string) error {
 			return fmt.Errorf("failed to set up the CA injector: %w", err)
 		}
 	}
+	config = util.RestConfigWithUserAgent(config, "cainjector") // Its field manager is made of it.
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"},
