@@ -118,11 +118,14 @@ func (cp *ControlPlane) Run(binary string, args ...string) (*Process, error) {
 	return p, nil
 }
 
+// Log is the end of what the program has written.
+func (p *Process) Log() string { return tail(p.log) }
+
 // Stop kills the program, and returns an error if it has exited by itself.
 func (p *Process) Stop() error {
 	select {
 	case <-p.exited:
-		return fmt.Errorf("%s exited: %w\n%s", filepath.Base(p.log), p.err, tail(p.log))
+		return fmt.Errorf("%s exited: %w\n%s", filepath.Base(p.log), p.err, p.Log())
 	default:
 	}
 	err := p.cmd.Process.Kill()

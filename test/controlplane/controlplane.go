@@ -53,6 +53,8 @@ type Options struct {
 	Progress io.Writer
 	// Audit records every write to Istio objects with its audit annotations, for AuditEvents.
 	Audit bool
+	// AuditUser also has AuditEvents tell every request of a user.
+	AuditUser string
 	// Cluster adds what makes a cluster of it, so that manifests work as they are: the controllers of
 	// Deployments, of Services and of what is left behind, a node that runs Pods as processes, and a
 	// network in which kube-apiserver reaches them through their Service.
@@ -164,9 +166,9 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	apiServer.Out, apiServer.Err = apiServerLog, apiServerLog
 	plane.Etcd.Out, plane.Etcd.Err = etcdLog, etcdLog
 
-	if options.Audit {
+	if options.Audit || options.AuditUser != "" {
 		policy := filepath.Join(dir, "audit-policy.yaml")
-		if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+		if err := os.WriteFile(policy, fmt.Appendf(nil, auditPolicy, options.AuditUser), 0o600); err != nil {
 			return nil, err
 		}
 		// The log's default mode is blocking: an answered request has been written.
@@ -327,6 +329,7 @@ type AuditEvent struct {
 	Verb       string `json:"verb"`
 	RequestURI string `json:"requestURI"`
 	ObjectRef  struct {
+		APIGroup  string `json:"apiGroup"`
 		Resource  string `json:"resource"`
 		Namespace string `json:"namespace"`
 		Name      string `json:"name"`
@@ -348,6 +351,8 @@ rules:
   verbs: [create, update, patch, delete]
   resources:
   - group: networking.istio.io
+- level: Metadata
+  users: [%q]
 - level: None
 `
 
@@ -355,8 +360,8 @@ func (cp *ControlPlane) auditLog() string { return filepath.Join(cp.dir, "audit.
 
 func (cp *ControlPlane) apiServerLog() string { return filepath.Join(cp.dir, "kube-apiserver.log") }
 
-// AuditEvents returns the writes to Istio objects so far, oldest first. The control plane must run
-// with Options.Audit.
+// AuditEvents returns the writes to Istio objects so far, and the requests of Options.AuditUser, oldest
+// first. The control plane must run with one of the options.
 func (cp *ControlPlane) AuditEvents() ([]AuditEvent, error) {
 	data, err := os.ReadFile(cp.auditLog())
 	if err != nil {

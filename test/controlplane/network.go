@@ -36,7 +36,7 @@ type network struct {
 
 	// Set before anyone asks.
 	client  kubernetes.Interface
-	process func(address string) (backend string, ok bool)
+	process func(address string) (backend string)
 }
 
 func newNetwork(socket string) (*network, error) {
@@ -81,8 +81,8 @@ func (n *network) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	backend, ok := n.process(address)
-	if !ok {
+	backend := n.process(address)
+	if backend == "" {
 		return nil, errRefused
 	}
 	return (&net.Dialer{}).DialContext(ctx, "tcp", backend)

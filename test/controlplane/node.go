@@ -71,7 +71,9 @@ type Pod struct {
 	spec *corev1.Pod
 	ip   string
 	dir  string
-	stop func() // Ends it gracefully.
+	// ending is done when it is to end gracefully, which stop makes it.
+	ending context.Context
+	stop   func()
 
 	mu      sync.Mutex
 	process *Webhook // The latest one.
@@ -138,10 +140,10 @@ func (n *node) observe(ctx context.Context, o any) {
 	p, known := n.pods[spec.UID]
 	if !known && spec.DeletionTimestamp == nil && ctx.Err() == nil {
 		n.created++
-		ending, end := context.WithCancel(ctx)
-		p = &Pod{node: n, spec: spec, ip: fmt.Sprintf(podAddress, n.created), stop: end}
+		p = &Pod{node: n, spec: spec, ip: fmt.Sprintf(podAddress, n.created)}
+		p.ending, p.stop = context.WithCancel(ctx)
 		n.pods[spec.UID] = p
-		n.workers.Go(func() { p.run(ctx, ending) })
+		n.workers.Go(func() { p.run(ctx) })
 	}
 	if p != nil && spec.DeletionTimestamp != nil {
 		p.stop()
@@ -173,21 +175,21 @@ func (n *node) podsOf(namespace string) []*Pod {
 	return pods
 }
 
-// process returns where the process listens that has an address of the cluster.
-func (n *node) process(address string) (backend string, ok bool) {
+// process returns where the process listens that has an address of the cluster, "" if none does.
+func (n *node) process(address string) string {
 	if address == nodeAddress+":10250" {
-		return n.api.Listener.Addr().String(), true
+		return n.api.Listener.Addr().String()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, p := range n.pods {
 		for _, port := range p.spec.Spec.Containers[0].Ports {
 			if address == p.ip+":"+strconv.Itoa(int(port.ContainerPort)) {
-				return p.listens(port.Name)
+				return p.Address(port.Name)
 			}
 		}
 	}
-	return "", false
+	return ""
 }
 
 // serveLog answers what kubectl logs makes kube-apiserver ask a kubelet.
@@ -208,35 +210,42 @@ func (n *node) serveLog(w http.ResponseWriter, r *http.Request) {
 // Name is the Pod's name.
 func (p *Pod) Name() string { return p.spec.Name }
 
-// Log is all that its container wrote.
+// Log is all that its container wrote, with the paths that it would know.
 func (p *Pod) Log() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.process == nil {
-		return p.log
+	log := p.log
+	if p.process != nil {
+		log += p.process.Log()
 	}
-	return p.log + p.process.Log()
+	for _, m := range p.spec.Spec.Containers[0].VolumeMounts {
+		log = strings.ReplaceAll(log, p.volumeDir(m.Name), m.MountPath)
+	}
+	return log
+}
+
+// Ending tells whether it is being deleted.
+func (p *Pod) Ending() bool { return p.ending.Err() != nil }
+
+// Address is where a port of the container listens on this machine, "" as long as none does.
+func (p *Pod) Address(port string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.process == nil {
+		return ""
+	}
+	return p.process.addresses[port]
 }
 
 // volumeDir is what is mounted of a volume.
 func (p *Pod) volumeDir(name string) string { return filepath.Join(p.dir, "volumes", name) }
 
-func (p *Pod) listens(server string) (address string, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.process == nil {
-		return "", false
-	}
-	address, ok = p.process.addresses[server]
-	return address, ok
-}
-
-// run is the life of the Pod. It ends gracefully with ending, and at once with ctx.
-func (p *Pod) run(ctx, ending context.Context) {
-	if err := p.live(ctx, ending); err != nil && ctx.Err() == nil {
+// run is the life of the Pod, which ends at once with ctx.
+func (p *Pod) run(ctx context.Context) {
+	if err := p.live(ctx); err != nil && ctx.Err() == nil {
 		p.update(ctx, func(s *corev1.PodStatus) { s.Phase, s.Message = corev1.PodFailed, err.Error() })
 	}
-	if ending.Err() == nil || ctx.Err() != nil {
+	if p.ending.Err() == nil || ctx.Err() != nil {
 		return // It has run to completion, or everything ends.
 	}
 	now := int64(0)
@@ -248,7 +257,7 @@ func (p *Pod) run(ctx, ending context.Context) {
 	}
 }
 
-func (p *Pod) live(ctx, ending context.Context) (err error) {
+func (p *Pod) live(ctx context.Context) (err error) {
 	if p.dir, err = os.MkdirTemp(p.node.cp.dir, "pod-"); err != nil {
 		return err
 	}
@@ -262,7 +271,7 @@ func (p *Pod) live(ctx, ending context.Context) (err error) {
 	container := &p.spec.Spec.Containers[0]
 	for err := p.mount(ctx); err != nil; err = p.mount(ctx) {
 		p.waiting(ctx, "ContainerCreating", err.Error())
-		if !pause(ending, time.Second) {
+		if !p.pause(time.Second) {
 			return nil
 		}
 	}
@@ -281,11 +290,11 @@ func (p *Pod) live(ctx, ending context.Context) (err error) {
 	for backOff := time.Second; ; backOff = min(2*backOff, maxBackOff) {
 		if path.Base(repository(container.Image)) != path.Base(entrypoint) {
 			p.waiting(ctx, "ImagePullBackOff", "the node has no image "+container.Image)
-			pause(ending, time.Hour)
+			p.pause(time.Hour)
 			return nil
 		}
-		code, err := p.execute(ctx, ending, command, env, container)
-		if err != nil || ending.Err() != nil {
+		code, err := p.execute(ctx, command, env, container)
+		if err != nil || p.ending.Err() != nil {
 			return err
 		}
 		if p.spec.Spec.RestartPolicy == corev1.RestartPolicyNever {
@@ -293,14 +302,14 @@ func (p *Pod) live(ctx, ending context.Context) (err error) {
 			return nil
 		}
 		p.crashed(ctx, code)
-		if !pause(ending, backOff) {
+		if !p.pause(backOff) {
 			return nil
 		}
 	}
 }
 
-// execute runs the container once. When ending is done it is stopped as Kubernetes does.
-func (p *Pod) execute(ctx, ending context.Context, command, env []string, container *corev1.Container) (exitCode int, err error) {
+// execute runs the container once. When the Pod is to end, it is stopped as Kubernetes does.
+func (p *Pod) execute(ctx context.Context, command, env []string, container *corev1.Container) (exitCode int, err error) {
 	process, err := start(command, env)
 	if err != nil {
 		return 0, err
@@ -313,7 +322,7 @@ func (p *Pod) execute(ctx, ending context.Context, command, env []string, contai
 	p.process = process
 	p.mu.Unlock()
 	var grace <-chan time.Time
-	ended := ending.Done()
+	ended := p.ending.Done()
 	ready := container.ReadinessProbe == nil
 	p.running(ctx, ready)
 	for {
@@ -352,8 +361,8 @@ func (p *Pod) probe(ctx context.Context, probe *corev1.Probe) bool {
 	if probe == nil {
 		return true
 	}
-	address, ok := p.listens(probe.HTTPGet.Port.StrVal)
-	if !ok {
+	address := p.Address(probe.HTTPGet.Port.StrVal)
+	if address == "" {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(probe.TimeoutSeconds)*time.Second)
@@ -517,6 +526,9 @@ func (p *Pod) update(ctx context.Context, change func(*corev1.PodStatus)) {
 		fmt.Fprintf(os.Stderr, "failed to write the status of Pod %s/%s: %s\n", p.spec.Namespace, p.Name(), err)
 	}
 }
+
+// pause returns false if the Pod is to end first.
+func (p *Pod) pause(d time.Duration) bool { return pause(p.ending, d) }
 
 // pause returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
