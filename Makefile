@@ -65,6 +65,8 @@ test: ## Run all tests, against a real API server too
 	@$(install) controlplane >/dev/null
 	@$(install) controlplane-oldest >/dev/null
 	@$(install) helm >/dev/null
+	@$(install) controllermanager >/dev/null
+	@$(install) certmanager >/dev/null
 	go test $(GOTESTFLAGS) ./...
 	$(MAKE) --no-print-directory fuzz FUZZTIME=5s
 	cd test && go vet ./... && go test -count=1 -p 2 -timeout 30m $(GOTESTFLAGS) $$($(tested))
