@@ -69,7 +69,7 @@ func newCommand(build buildInfo) *cobra.Command {
 	fs.StringVar(&f.webhook.PprofBindAddress, "pprof-bind-address", "", "`host:port` to serve /debug/pprof on; empty switches it off")
 	fs.StringVar(&f.webhook.Tracing.Endpoint, "tracing-endpoint", "", "`host:port` of an OpenTelemetry collector that takes OTLP over gRPC; empty switches tracing off")
 	fs.BoolVar(&f.webhook.Tracing.Insecure, "tracing-insecure", false, "send spans without TLS")
-	fs.Float64Var(&f.webhook.Tracing.SamplingRatio, "tracing-sampling-ratio", 1, "`share` of the requests and reconciliations, from 0 to 1, that is traced; an API server that traces decides for its own requests")
+	fs.Float64Var(&f.webhook.Tracing.SamplingRatio, "tracing-sampling-ratio", 0.01, "`share` of the requests and reconciliations, from 0 to 1, that is traced; an API server that traces decides for its own requests")
 	fs.StringVar(&f.webhook.CertDir, "cert-dir", "", "`directory` with tls.crt and tls.key; without it the server signs its own certificate")
 	fs.StringVar(&f.webhook.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "egress-tls-system"), "namespace that the server runs in (default from $POD_NAMESPACE)")
 	fs.StringVar(&f.webhook.ServiceName, "service-name", "egress-tls-webhook", "Service in front of the server; its DNS names go into the certificate")

@@ -2,7 +2,6 @@ package observability
 
 import (
 	"context"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -247,10 +246,8 @@ func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
 func TestAlertsLeadToARunbook(t *testing.T) {
 	groups, errs := rulefmt.ParseFile(alertsFile, false, model.UTF8Validation, newParser(), promslog.NewNopLogger())
 	require.Empty(t, errs)
-	page, err := os.ReadFile(docsFile)
-	require.NoError(t, err)
 	anchors := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(string(page), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(documentation(t), -1) {
 		anchors[strings.ReplaceAll(strings.ToLower(m[1]), " ", "-")] = true
 	}
 	for _, g := range groups.Groups {

@@ -74,7 +74,7 @@ samplingRatePerMillion: 1000000
 	}
 	defer func() { fail(plane.Stop()) }()
 	webhook, err = controlplane.StartWebhook(ctx, plane, controlplane.WebhookOptions{Args: []string{
-		"--log-level=debug", "--pprof-bind-address=127.0.0.1:0", "--tracing-endpoint=" + spans.address, "--tracing-insecure",
+		"--log-level=debug", "--pprof-bind-address=127.0.0.1:0", "--tracing-endpoint=" + spans.address, "--tracing-insecure", "--tracing-sampling-ratio=1",
 	}})
 	if err != nil {
 		fail(err)

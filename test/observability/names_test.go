@@ -34,10 +34,8 @@ func TestNamesAreThoseOfTheBinary(t *testing.T) {
 	labels := labelsOf(served)
 
 	t.Run("documentation", func(t *testing.T) {
-		page, err := os.ReadFile(docsFile)
-		require.NoError(t, err)
 		documented := map[string][]string{}
-		for _, row := range regexp.MustCompile("(?m)^\\| `("+prefix+"\\w+)` \\| (.*?) \\|").FindAllStringSubmatch(string(page), -1) {
+		for _, row := range regexp.MustCompile("(?m)^\\| `("+prefix+"\\w+)` \\| (.*?) \\|").FindAllStringSubmatch(documentation(t), -1) {
 			names := regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row[2], -1)
 			documented[row[1]] = []string{}
 			for _, n := range names {
@@ -97,6 +95,13 @@ func TestNamesAreThoseOfTheBinary(t *testing.T) {
 			}
 		}
 	})
+}
+
+func documentation(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile(docsFile)
+	require.NoError(t, err)
+	return string(page)
 }
 
 // load makes the binary and the API server tell of everything that they can tell of.
@@ -172,8 +177,14 @@ func checkExpr(t *testing.T, labels map[string][]string, where, expr string) {
 				has = append(has, "le")
 			}
 			for _, m := range node.LabelMatchers {
-				if m.Name != model.MetricNameLabel {
-					assert.Contains(t, has, m.Name, "%s: %s has no such label", where, name)
+				if m.Name == model.MetricNameLabel {
+					continue
+				}
+				assert.Contains(t, has, m.Name, "%s: %s has no such label", where, name)
+				if strings.HasPrefix(name, prefix) && !slices.Contains(targetLabels, m.Name) {
+					for value := range strings.SplitSeq(m.Value, "|") {
+						assert.Contains(t, documentation(t), "`"+value+"`", "%s: %s is never %q", where, m.Name, value)
+					}
 				}
 			}
 			known = append(known, has...)

@@ -124,7 +124,7 @@ func drawStat(c draw.Canvas, p dashboard.Panel, found []series) {
 }
 
 func threshold(t dashboard.Thresholds, value float64) color.Color {
-	var out color.Color = ink
+	out := ink
 	for _, s := range t.Steps {
 		if s.Value == nil || value >= *s.Value {
 			out = named[s.Color]
@@ -137,13 +137,10 @@ func threshold(t dashboard.Thresholds, value float64) color.Color {
 // a column for each query.
 func drawTable(c draw.Canvas, p dashboard.Panel, found [][]series) {
 	rows := map[string][]string{}
-	var headers []string
 	organize := p.Transformations[len(p.Transformations)-1].Options
-	for _, name := range slices.SortedFunc(maps.Keys(organize.IndexByName), func(a, b string) int {
+	headers := slices.SortedFunc(maps.Keys(organize.IndexByName), func(a, b string) int {
 		return cmp.Compare(organize.IndexByName[a], organize.IndexByName[b])
-	}) {
-		headers = append(headers, name)
-	}
+	})
 	for q, list := range found {
 		for _, s := range list {
 			key := fmt.Sprint(s.labels)
@@ -186,8 +183,8 @@ func drawTable(c draw.Canvas, p dashboard.Panel, found [][]series) {
 	}
 }
 
-func number(text string) float64 {
-	n, _ := strconv.ParseFloat(text, 64)
+func number(cell string) float64 {
+	n, _ := strconv.ParseFloat(cell, 64)
 	return n
 }
 
@@ -224,7 +221,7 @@ func drawLines(c draw.Canvas, p dashboard.Panel, found []series, span time.Durat
 			if err != nil {
 				return err
 			}
-			area.LineStyle.Width = 0
+			area.Width = 0
 			area.Color = translucent(paint, defaults.Custom.FillOpacity)
 			chart.Add(area)
 		}

@@ -73,12 +73,18 @@ func record(ctx context.Context, db *database, duration time.Duration) (err erro
 	}
 	defer func() { err = errors.Join(err, front.Close()) }()
 	sources := []scraped{{target: apiServer(plane.Config), labels: map[string]string{"job": "apiserver"}}}
+	var replicas []*controlplane.Webhook
+	defer func() {
+		for _, webhook := range replicas {
+			err = errors.Join(err, webhook.Stop())
+		}
+	}()
 	for _, pod := range []string{"egress-tls-webhook-6c9f7d8b5-4xk2p", "egress-tls-webhook-6c9f7d8b5-w8zq7"} {
 		webhook, err := controlplane.StartWebhook(ctx, plane, controlplane.WebhookOptions{Front: front, Args: []string{"--grace-period=10s"}})
 		if err != nil {
 			return err
 		}
-		defer func() { _ = webhook.Stop() }()
+		replicas = append(replicas, webhook)
 		sources = append(sources, scraped{
 			target: replica(webhook.MetricsAddress()),
 			labels: map[string]string{"job": webhookJob, "namespace": webhookNamespace, "pod": pod},
