@@ -237,7 +237,7 @@ func (d *decider) serviceEntry(se *networkingv1.ServiceEntry) error {
 			for group := range byPlace(edits) {
 				f := headersMissing(vs, group)
 				f.Severity = finding.Warning
-				f.Remedy = "The reconciler adds them in a moment; without it, write the VirtualService again, for example with `kubectl replace -f FILE`."
+				f.Remedy = "In mode enforce the reconciler adds them in a moment; without it, write the VirtualService again, for example with `kubectl replace -f FILE`."
 				d.find(f)
 			}
 		}
