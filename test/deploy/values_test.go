@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	_ "embed"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,66 +17,12 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/test/deploy"
 )
 
-// everything sets every value.
-const everything = `
-replicaCount: 3
-image: {repository: registry.example.com/webhook, tag: v1, digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", pullPolicy: Always}
-imagePullSecrets: [{name: pull}]
-policy:
-  mode: warn
-  exemptions: {namespaces: [kube-system, legacy], usernames: ["system:serviceaccount:ci:deploy", "o'neil \"<x>\" \\"], hosts: ["*.example.com"]}
-  rootNamespace: istio-config
-  gatewayNamespaces: [gateways]
-  originate: Always
-  destinationRules: Create
-  headers: Inject
-  tls: {caCertificates: system, subjectAltNames: None}
-  routeOrder: Warn
-certificates: {provider: cert-manager, certManager: {duration: 48h, renewBefore: 12h, issuerRef: {group: cert-manager.io, kind: ClusterIssuer, name: corporate}}}
-webhooks:
-  failurePolicy: Ignore
-  timeoutSeconds: 5
-  namespaceSelector: {matchLabels: {team: shop}, matchExpressions: [{key: stage, operator: Exists}]}
-  objectSelector: {matchLabels: {checked: "yes"}}
-  matchConditions: [{name: not-a-robot, expression: 'request.userInfo.username != "robot"'}]
-  annotations: {example.com/owner: platform}
-  clientVerification: {secretName: api-server-ca, names: [kube-apiserver, other]}
-reconciler: {enabled: true, gracePeriod: 1m, resyncPeriod: 5m}
-logLevel: debug
-extraArgs: [--drain-delay=10s]
-extraEnv: [{name: GODEBUG, value: http2debug=1}]
-resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi, cpu: 2}}
-topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {a: b}}}]
-affinity: {nodeAffinity: {}}
-nodeSelector: {pool: system}
-tolerations: [{operator: Exists}]
-podLabels: {example.com/team: platform}
-podAnnotations: {example.com/note: hello}
-priorityClass: {create: true, name: webhooks, value: 5}
-podDisruptionBudget: {enabled: true, maxUnavailable: 50%}
-networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}], apiServer: [{ipBlock: {cidr: 10.0.0.0/28}}], apiServerPorts: [443], extraEgress: [{ports: [{port: 4317}]}]}
-metrics:
-  podMonitor: {enabled: true, labels: {release: prometheus}}
-  serviceMonitor: {enabled: true, labels: {release: prometheus}}
-  prometheusRule: {enabled: true, labels: {release: prometheus}}
-  dashboard: {enabled: true, labels: {folder: mesh}}
-tracing: {endpoint: "collector.tracing:4317", insecure: true, samplingRatio: 0.5}
-pprof: {enabled: true}
-test: {namespace: shop}
-`
-
-// least switches off what can be.
-const least = `
-reconciler: {enabled: false}
-policy: {destinationRules: Require, headers: Require}
-certificates: {provider: cert-manager}
-resources: {limits: null, requests: null}
-topologySpreadConstraints: []
-priorityClass: {create: false, name: ""}
-podDisruptionBudget: {enabled: false}
-networkPolicy: {enabled: false}
-webhooks: {clientVerification: {configMapName: api-server-ca}}
-`
+var (
+	//go:embed testdata/everything.yaml
+	everything string
+	//go:embed testdata/least.yaml
+	least string
+)
 
 func TestChartPassesHelmLint(t *testing.T) {
 	t.Parallel()
