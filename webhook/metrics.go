@@ -86,6 +86,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	reg.MustRegister(m.requests, m.duration, m.findings, m.rules, m.headers, m.ready, m.live, m.turnedAway, m.undecided)
+	for _, reason := range []string{noCertificate, untrustedCertificate, otherName} {
+		m.turnedAway.WithLabelValues(reason)
+	}
 	return m
 }
 
