@@ -15,8 +15,8 @@ import (
 )
 
 // concern tells what has to be looked at again when an object appears, changes or goes:
-// which hosts' DestinationRules, and which VirtualServices' headers. It reads the
-// informers alone. Too much costs time, too little waits for the next full pass.
+// which hosts' DestinationRules, which VirtualServices' headers, and what is judged for
+// the metrics. It reads the informers alone. Too much costs time, too little waits for the next full pass.
 type concern struct {
 	cached client.Reader
 	policy *policy.Policy
@@ -90,6 +90,38 @@ func (c concern) virtualServices(ctx context.Context, o client.Object) []types.N
 		// A root's clients are those of its delegates, which have its headers too.
 		for _, d := range mesh.DelegatesOf(vs) {
 			out[d] = struct{}{}
+		}
+	}
+	return slices.Collect(maps.Keys(out))
+}
+
+// objects returns what may have to be judged anew when o changes: itself, and what lists,
+// routes to, or is a rule for the hosts that o has to do with. A route makes no difference
+// to other routes but for a warning, which waits for the next full pass.
+func (c concern) objects(ctx context.Context, o client.Object) []objectKey {
+	out := map[objectKey]struct{}{}
+	add := func(kind string, o client.Object) { out[objectKey{kind, keyOf(o)}] = struct{}{} }
+	switch o.(type) {
+	case *networkingv1.ServiceEntry:
+		add(mesh.ServiceEntryKind, o)
+	case *networkingv1.DestinationRule:
+		add(mesh.DestinationRuleKind, o)
+	}
+	for _, name := range c.virtualServices(ctx, o) {
+		out[objectKey{mesh.VirtualServiceKind, name}] = struct{}{}
+	}
+	_, route := o.(*networkingv1.VirtualService)
+	for _, host := range c.hosts(ctx, o) {
+		for _, se := range list(ctx, c.cached, &networkingv1.ServiceEntryList{}, indexHost, host).Items {
+			add(mesh.ServiceEntryKind, se)
+		}
+		for _, dr := range list(ctx, c.cached, &networkingv1.DestinationRuleList{}, indexHost, host).Items {
+			add(mesh.DestinationRuleKind, dr)
+		}
+		if !route {
+			for _, vs := range c.routes(ctx, indexDestination, host) {
+				add(mesh.VirtualServiceKind, vs)
+			}
 		}
 	}
 	return slices.Collect(maps.Keys(out))

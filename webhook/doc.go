@@ -17,6 +17,9 @@
 //	informers ──concern.go──> host ──view.go──> decision.Converge ──write.go──> API server
 //	                      └─> VirtualService ─> decision.HeaderEdits ─┘
 //
+// What enforce would do to what is stored is judged by stored.go, for the metrics alone:
+// metrics.go counts what happens, state.go tells what is. tracing.go sends spans.
+//
 // run.go starts it all: the manager, the serving certificate (certificate.go),
-// the servers with their limits (server.go), readiness (ready.go) and metrics.
+// the servers with their limits (server.go), readiness (ready.go) and the rest.
 package webhook

@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -206,36 +205,4 @@ func (s *storedObjects) count() (objects map[string]map[string]float64, findings
 		}
 	}
 	return objects, findings
-}
-
-// objects returns what may have to be judged anew when o changes: itself, and what lists,
-// routes to, or is a rule for the hosts that o has to do with. A route makes no difference
-// to other routes but for a warning, which waits for the next full pass.
-func (c concern) objects(ctx context.Context, o client.Object) []objectKey {
-	out := map[objectKey]struct{}{}
-	add := func(kind string, o client.Object) { out[objectKey{kind, keyOf(o)}] = struct{}{} }
-	switch o.(type) {
-	case *networkingv1.ServiceEntry:
-		add(mesh.ServiceEntryKind, o)
-	case *networkingv1.DestinationRule:
-		add(mesh.DestinationRuleKind, o)
-	}
-	for _, name := range c.virtualServices(ctx, o) {
-		out[objectKey{mesh.VirtualServiceKind, name}] = struct{}{}
-	}
-	_, route := o.(*networkingv1.VirtualService)
-	for _, host := range c.hosts(ctx, o) {
-		for _, se := range list(ctx, c.cached, &networkingv1.ServiceEntryList{}, indexHost, host).Items {
-			add(mesh.ServiceEntryKind, se)
-		}
-		for _, dr := range list(ctx, c.cached, &networkingv1.DestinationRuleList{}, indexHost, host).Items {
-			add(mesh.DestinationRuleKind, dr)
-		}
-		if !route {
-			for _, vs := range c.routes(ctx, indexDestination, host) {
-				add(mesh.VirtualServiceKind, vs)
-			}
-		}
-	}
-	return slices.Collect(maps.Keys(out))
 }
