@@ -16,7 +16,8 @@ import (
 
 // concern tells what has to be looked at again when an object appears, changes or goes:
 // which hosts' DestinationRules, which VirtualServices' headers, and what is judged for
-// the metrics. It reads the informers alone. Too much costs time, too little waits for the next full pass.
+// the metrics. It reads the informers alone. Too much costs time, too little waits for the
+// next full pass.
 type concern struct {
 	cached client.Reader
 	policy *policy.Policy
