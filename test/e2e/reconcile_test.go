@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
@@ -58,8 +60,11 @@ func TestHostThatCannotConvergeIsToldAndTriedAgain(t *testing.T) {
 // events are those of the site's namespace, a line each: type, reason, object and note.
 func events(t *testing.T, s site) string {
 	t.Helper()
-	result := kubectl(t, "", "get", "events.events.k8s.io", "-n", s.namespace,
-		"-o", `jsonpath={range .items[*]}{.type} {.reason} {.regarding.kind}/{.regarding.name} {.note}{"\n"}{end}`)
-	assert.Zero(t, result.ExitCode, result.Stderr)
-	return result.Stdout
+	var list corev1.EventList
+	noError(t, reader.List(context.WithoutCancel(t.Context()), &list, client.InNamespace(s.namespace)), "list events")
+	var lines strings.Builder
+	for _, e := range list.Items {
+		fmt.Fprintf(&lines, "%s %s %s/%s %s\n", e.Type, e.Reason, e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Message)
+	}
+	return lines.String()
 }
