@@ -13,10 +13,13 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
 
 # Nothing but the binaries. They trust the cluster's CA, which is mounted, and need no others.
 FROM scratch
-ARG VERSION=dev COMMIT=unknown
+ARG VERSION=dev COMMIT=unknown CREATED=""
 LABEL org.opencontainers.image.title="egress-tls-webhook" \
       org.opencontainers.image.description="Admission webhook that originates TLS for Istio egress and refuses dead routes" \
+      org.opencontainers.image.source="https://github.com/egress-tls/egress-tls-webhook" \
+      org.opencontainers.image.documentation="https://github.com/egress-tls/egress-tls-webhook/blob/main/README.md" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.created="$CREATED" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$COMMIT"
 COPY --from=build /out/egress-tls-webhook /out/egress-tls /

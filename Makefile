@@ -130,6 +130,10 @@ bench: ## Run the benchmarks; BENCH=regexp picks some
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 	cd test && go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+.PHONY: sbom
+sbom: build ## Write the bill of materials of each binary, as CycloneDX, into bin/
+	cd test && go run ./sbom -version '$(VERSION)' ../bin/egress-tls-webhook ../bin/egress-tls
+
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities in what the binaries call
 	@lint=$$($(install) lint) && $$lint/govulncheck ./...

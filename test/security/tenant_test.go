@@ -291,3 +291,27 @@ spec:
 `)
 	assert.Contains(t, created, "spec.http[0]: set request headers Host: "+s.host+", X-Forwarded-Proto: https")
 }
+
+// What the server may do is what a stolen token of its may.
+func TestServerHasNoOtherRights(t *testing.T) {
+	const server = "system:serviceaccount:egress-tls-system:egress-tls-webhook"
+	for _, args := range [][]string{
+		{"get", "secrets", "--namespace=kube-system"},
+		{"list", "secrets", "--all-namespaces"},
+		{"get", "secret/another", "--namespace=egress-tls-system"},
+		{"get", "configmaps", "--namespace=egress-tls-system"},
+		{"create", "pods", "--namespace=egress-tls-system"},
+		{"create", "serviceaccounts/token", "--namespace=egress-tls-system"},
+		{"patch", "namespaces"},
+		{"delete", "virtualservices.networking.istio.io", "--all-namespaces"},
+		{"create", "virtualservices.networking.istio.io", "--all-namespaces"},
+		{"update", "serviceentries.networking.istio.io", "--all-namespaces"},
+		{"patch", "validatingwebhookconfigurations.admissionregistration.k8s.io/another"},
+		{"create", "clusterrolebindings.rbac.authorization.k8s.io"},
+		{"impersonate", "users"},
+	} {
+		result := as(t, server, "", append([]string{"auth", "can-i"}, args...)...)
+		assert.Equal(t, "no\n", result.Stdout, args)
+	}
+	assert.Equal(t, "yes\n", as(t, server, "", "auth", "can-i", "delete", "destinationrules.networking.istio.io", "--all-namespaces").Stdout)
+}
