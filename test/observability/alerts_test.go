@@ -80,10 +80,12 @@ var alertCases = []struct {
 		egress_tls_admission_duration_seconds_bucket{phase="validate",le="+Inf"} 0+10x30`,
 		[]string{"egress-tls-webhook takes 4.7s for phase validate, at the 99th percentile."},
 	},
-	{"EgressTLSClientsTurnedAway", 20 * time.Minute, `
+	{
+		"EgressTLSClientsTurnedAway", 20 * time.Minute, `
 		egress_tls_clients_turned_away_total{pod="a",reason="other name"} 0+1x30
 		egress_tls_clients_turned_away_total{pod="a",reason="no certificate"} 7x30`,
-		[]string{"egress-tls-webhook turns clients away (other name)."}},
+		[]string{"egress-tls-webhook turns clients away (other name)."},
+	},
 	{"EgressTLSClientsTurnedAway", 20 * time.Minute, `
 		egress_tls_clients_turned_away_total{reason="no certificate"} 0x10 1x30`, nil}, // once
 
