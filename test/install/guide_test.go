@@ -32,6 +32,9 @@ type guide struct {
 	chapters map[string]int // those not yet played, and the line of their heading
 }
 
+// pause is the time between two runs of what only reads.
+const pause = 300 * time.Millisecond
+
 // reads are the commands that change nothing.
 var reads = regexp.MustCompile(`^(kubectl (-n \S+ )?(get|logs|events) |for pod in )`)
 
@@ -67,6 +70,7 @@ func (g *guide) play(t *testing.T, title string) {
 			end++
 		}
 		block := g.lines[i+1 : end]
+		settle(t)
 		switch strings.TrimSpace(kind) {
 		case "yaml":
 			g.write(t, block)
@@ -156,7 +160,7 @@ func (g *guide) expect(t *testing.T, c command) string {
 	t.Helper()
 	out, _ := g.run(t, c.text)
 	if *update {
-		for settled := time.Now(); reads.MatchString(c.text) && time.Since(settled) < 4*time.Second; time.Sleep(tick) {
+		for settled := time.Now(); reads.MatchString(c.text) && time.Since(settled) < 4*time.Second; time.Sleep(pause) {
 			again, _ := g.run(t, c.text)
 			if again != out {
 				out, settled = again, time.Now()
@@ -164,7 +168,7 @@ func (g *guide) expect(t *testing.T, c command) string {
 		}
 		return out
 	}
-	for deadline := time.Now().Add(patience); out != c.output && reads.MatchString(c.text) && time.Now().Before(deadline); time.Sleep(tick) {
+	for deadline := time.Now().Add(patience); out != c.output && reads.MatchString(c.text) && time.Now().Before(deadline); time.Sleep(pause) {
 		out, _ = g.run(t, c.text)
 	}
 	require.Equal(t, c.output, out, "%s\nwhat it prints is another text now; go test ./install -update writes it into the guide", c.text)

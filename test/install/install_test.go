@@ -43,6 +43,7 @@ func TestInstall(t *testing.T) {
 	// An older client-go, or API server, lists before it watches.
 	s.succeeds(t, `helm upgrade egress-tls-webhook deploy/chart --namespace egress-tls-system --reset-then-reuse-values --wait \
 		--set-string reconciler.gracePeriod=2s,policy.gatewayNamespaces[0]=away,extraEnv[0].name=KUBE_FEATURE_WatchListClient,extraEnv[0].value=false`)
+	settle(t)
 	everything(t)
 	checkRights(t, audited(t)[before:])
 	s.succeeds(t, "helm uninstall egress-tls-webhook --namespace egress-tls-system --wait")

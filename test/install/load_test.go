@@ -45,7 +45,7 @@ func startLoad(t *testing.T, mode string) *load {
 			if err := apply(context.WithoutCancel(ctx), namespace, l.applied); err != nil {
 				l.failed = append(l.failed, fmt.Sprintf("%s: %s", begun.Format(time.TimeOnly), err))
 			}
-			time.Sleep(50 * time.Millisecond) // Enough to meet every moment, on a machine that has other work.
+			time.Sleep(100 * time.Millisecond) // The machine has other work.
 		}
 	})
 	return l
