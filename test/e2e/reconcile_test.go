@@ -54,7 +54,10 @@ func TestHostThatCannotConvergeIsToldAndTriedAgain(t *testing.T) {
 	eventually(t, func() bool {
 		return strings.Contains(metrics(t, webhook), `egress_tls_reconcile_failing{controller="destinationrules"} 0`)
 	}, "nothing fails any more")
-	assert.Contains(t, events(t, stuck), "Normal DestinationRuleCreated VirtualService/web created "+stuck.rule()+"\n")
+	// Events are written behind what they tell.
+	eventually(t, func() bool {
+		return strings.Contains(events(t, stuck), "Normal DestinationRuleCreated VirtualService/web created "+stuck.rule()+"\n")
+	}, "the new rule is told")
 }
 
 // events are those of the site's namespace, a line each: type, reason, object and note.
