@@ -64,8 +64,10 @@ func TestBOMNamesWhatTheBinariesAreBuiltFrom(t *testing.T) {
 
 		var bom struct {
 			SpecVersion string
-			Metadata    struct{ Component struct{ Name, Version, PURL string } }
-			Components  []struct{ Name, Version, PURL string }
+			Metadata    struct {
+				Component struct{ Name, Version, PURL string }
+			}
+			Components []struct{ Name, Version, PURL string }
 		}
 		require.NoError(t, json.Unmarshal(data, &bom))
 		assert.Equal(t, "1.6", bom.SpecVersion)

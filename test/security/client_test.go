@@ -151,6 +151,7 @@ func TestAPIServerWithoutCertificateIsToldSo(t *testing.T) {
 // Without --client-ca-file a pod that reaches the port can have rules written, wherever
 // they could be needed; nothing needs them, so they go again, and each is logged.
 func TestForgedReviewWithoutVerificationLeavesNothing(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	open := second(t)
 	status, _ := post(t, caller(t, nil), open.URL()+"/validate", s.forged("self-test"))

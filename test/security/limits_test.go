@@ -61,6 +61,7 @@ func hosts(n int) string {
 // A few bytes of JSON become hundreds in memory, and a host costs more than a value. Each of
 // these took a server 3 GiB, or minutes.
 func TestObjectsAreBoundedBeforeTheyAreRead(t *testing.T) {
+	t.Parallel()
 	w := second(t)
 	const million = 1_000_000
 	for _, test := range []struct {
@@ -114,6 +115,7 @@ func raw(t *testing.T, w *controlplane.Webhook, hello bool, protocol string) net
 // What a connection does not send within seconds it need not send any more; nobody else
 // waits for it.
 func TestSlowClientsAreCutAndKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
 	w := second(t)
 	const head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 	slow := map[string]net.Conn{}
@@ -151,6 +153,7 @@ func TestSlowClientsAreCutAndKeepNobodyWaiting(t *testing.T) {
 }
 
 func TestGarbageIsAnsweredOrCut(t *testing.T) {
+	t.Parallel()
 	w := second(t)
 	for _, test := range []struct {
 		name, bytes string
@@ -177,6 +180,7 @@ func TestGarbageIsAnsweredOrCut(t *testing.T) {
 // One connection has so many requests under way at most, which is more than an API server
 // sends on one before it opens another.
 func TestStreamsOfAConnectionAreBounded(t *testing.T) {
+	t.Parallel()
 	conn := raw(t, webhook, true, "h2")
 	_, err := io.WriteString(conn, http2.ClientPreface)
 	require.NoError(t, err)

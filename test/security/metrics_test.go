@@ -39,6 +39,7 @@ func metric(t *testing.T, w *controlplane.Webhook, series string) float64 {
 // Each value of a label stays in memory: whoever reaches the port chooses none of them. And
 // a scrape tells no object and no host.
 func TestMetricsAreBoundedAndNameNoObject(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	w := second(t)
 	for i := range 20 {

@@ -52,6 +52,7 @@ func (s tenants) state(t *testing.T) map[string]string {
 
 // The rights that this test finds missing are what a tenant would need for the rest.
 func TestTenantCannotSwitchTheWebhookOff(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	for _, args := range [][]string{
 		{"label", "namespace", s.mallory, "egress-tls.dev/mode=off"},
@@ -73,6 +74,7 @@ func TestTenantCannotSwitchTheWebhookOff(t *testing.T) {
 // need, with TLS for the port and nothing else, and it never stands between them and their
 // owner: who owns the ServiceEntry can say that there is none.
 func TestRouteToAnotherTenantsEntryBringsOnlyItsRule(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	s.apply(t, s.victim, victimEntry)
 	warnings := s.apply(t, s.mallory, malloryRoute)
@@ -103,6 +105,7 @@ func specOf(t *testing.T, dr *networkingv1.DestinationRule) string {
 
 // A ServiceEntry may list any name, also of a Kubernetes service of somebody else.
 func TestClaimOfAKubernetesServiceChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	s.apply(t, s.victim, `---
 apiVersion: v1
@@ -146,6 +149,7 @@ spec:
 // Both have a ServiceEntry for the host. What one needs must not reach the other's clients,
 // whatever else the one puts beside it to drive the rule into the root namespace.
 func TestClaimOfAHostDoesNotReachTheOtherClaimsClients(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	s.apply(t, s.victim, victimEntry)
 	before := s.state(t)
@@ -184,6 +188,7 @@ spec: {host: HOST, exportTo: [VICTIM]}
 // Labels and annotations of ours, forged: they are about the object that has them, and a
 // tenant may do what they like to their own.
 func TestForgedMarksReachNoOtherNamespace(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	s.apply(t, s.victim, strings.Replace(victimEntry, "name: https, protocol: HTTPS", "name: http, protocol: HTTP", 1))
 	require.Len(t, rules(t, s.victim), 1)
@@ -221,6 +226,7 @@ spec:
 
 // Rules have owners of their own namespace only: Kubernetes knows no others.
 func TestRuleOfAnotherNamespaceHasNoOwner(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	s.apply(t, s.victim, strings.Replace(victimEntry, "spec:", "spec:\n  exportTo: [\".\", MALLORY]", 1))
 	s.apply(t, s.mallory, `---
@@ -245,6 +251,7 @@ spec: {clusterIP: None, selector: {istio: MALLORY}, ports: [{port: 80}]}
 
 // Two hosts that come to the same text get names of their own.
 func TestNamesOfRulesDoNotCollide(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	s.apply(t, s.mallory, `---
 apiVersion: networking.istio.io/v1
@@ -263,6 +270,7 @@ spec:
 
 // A finalizer keeps an object that is deleted, and Istio executes it all the while.
 func TestObjectUnderDeletionIsJudged(t *testing.T) {
+	t.Parallel()
 	s := newTenants(t)
 	s.apply(t, s.mallory, entry+`---
 apiVersion: networking.istio.io/v1
@@ -294,6 +302,7 @@ spec:
 
 // What the server may do is what a stolen token of its may.
 func TestServerHasNoOtherRights(t *testing.T) {
+	t.Parallel()
 	const server = "system:serviceaccount:egress-tls-system:egress-tls-webhook"
 	for _, args := range [][]string{
 		{"get", "secrets", "--namespace=kube-system"},
