@@ -121,7 +121,8 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 	}
 	defer func() { err = w.abandon(err) }()
 	if options.Uncalled {
-		return w, w.waitReady(ctx, options.NotReady)
+		err = w.waitReady(ctx, options.NotReady)
+		return w, err
 	}
 	target := w.URL()
 	if w.front != nil {

@@ -48,7 +48,7 @@ func TestImageIsBuiltFromWhatItCopies(t *testing.T) {
 		require.NoError(t, err, "%s, which .dockerignore lets through", name[1])
 	}
 	// It fails for a package or an embedded file that is missing, and does not compile.
-	command(t, dir, "go", "list", "-deps", "./cmd/...")
+	goes(t, dir, "list", "-deps", "./cmd/...")
 
 	dockerfile, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
 	require.NoError(t, err)

@@ -16,9 +16,10 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/test/tools"
 )
 
-func command(t *testing.T, dir, name string, args ...string) string {
+// goes runs the go command.
+func goes(t *testing.T, dir string, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.CombinedOutput()
@@ -29,7 +30,7 @@ func command(t *testing.T, dir, name string, args ...string) string {
 // schema is CycloneDX's own, with the two that it refers to.
 func schema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	dir := filepath.Join(command(t, ".", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go"), "schema")
+	dir := filepath.Join(goes(t, ".", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go"), "schema")
 	compiler := jsonschema.NewCompiler()
 	for url, file := range map[string]string{
 		"http://cyclonedx.org/schema/bom-1.6.schema.json":  "bom-1.6.schema.json",
@@ -51,7 +52,7 @@ func TestBOMNamesWhatTheBinariesAreBuiltFrom(t *testing.T) {
 	root, err := tools.RepoRoot()
 	require.NoError(t, err)
 	dir := t.TempDir()
-	command(t, root, "go", "build", "-o", dir+"/", "./cmd/...")
+	goes(t, root, "build", "-o", dir+"/", "./cmd/...")
 	valid := schema(t)
 	for _, name := range []string{"egress-tls-webhook", "egress-tls"} {
 		binary := filepath.Join(dir, name)
@@ -79,7 +80,7 @@ func TestBOMNamesWhatTheBinariesAreBuiltFrom(t *testing.T) {
 			got = append(got, c.Name+" "+c.Version)
 		}
 		// What the go command says of the binary.
-		said := strings.Split(command(t, root, "go", "version", "-m", binary), "\n")
+		said := strings.Split(goes(t, root, "version", "-m", binary), "\n")
 		want = append(want, "std "+strings.TrimPrefix(said[0][strings.LastIndex(said[0], " ")+1:], "go"))
 		for _, line := range said {
 			if fields := strings.Fields(line); fields[0] == "dep" {

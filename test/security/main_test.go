@@ -223,9 +223,9 @@ func (s tenants) as(t *testing.T, tenant, manifest string, args ...string) contr
 }
 
 // apply is as with apply, which must succeed. It returns the warnings.
-func (s tenants) apply(t *testing.T, tenant, manifest string, args ...string) (warnings []string) {
+func (s tenants) apply(t *testing.T, tenant, manifest string) (warnings []string) {
 	t.Helper()
-	result := s.as(t, tenant, manifest, append([]string{"apply", "-f", "-"}, args...)...)
+	result := s.as(t, tenant, manifest, "apply", "-f", "-")
 	require.Zero(t, result.ExitCode, result.Stderr)
 	warnings, rest := result.Warnings()
 	require.Empty(t, rest)
