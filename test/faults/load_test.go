@@ -185,6 +185,13 @@ func (l *load) failed() int {
 	return n
 }
 
+// reasons are what tries without an answer were told so far.
+func (l *load) reasons() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.repeated))
+}
+
 // finish waits until every apply is answered, and checks what was stored in between
 // and is stored now. It logs what became of the load after the time of a fault.
 func (l *load) finish(t *testing.T, fault time.Time) {
@@ -210,7 +217,7 @@ func (l *load) finish(t *testing.T, fault time.Time) {
 	}
 	t.Logf("%d applies in %.1f s; what was sent after the fault was answered %.1f s to %.1f s after it; %d tries had no answer; all was right %.1f s after the last",
 		total, ended.Sub(l.begun).Seconds(), first.Sub(fault).Seconds(), ended.Sub(fault).Seconds(), l.failed(), settled.Sub(ended).Seconds())
-	for _, why := range slices.Sorted(maps.Keys(l.repeated)) {
+	for _, why := range l.reasons() {
 		t.Logf("%5d × %s", l.repeated[why], why)
 	}
 }

@@ -20,11 +20,16 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/test/tools"
 )
 
-// Two commands, and what the README shows works; and what the chart allows the server is what the
-// server does.
+// Two commands, in a namespace that takes restricted Pods only, and what the README shows works; and
+// what the chart allows the server is what the server does.
 func TestInstall(t *testing.T) {
 	s := openShell(t)
 	before := len(audited(t))
+	s.succeeds(t, "kubectl create namespace egress-tls-system --dry-run=client -o yaml | kubectl apply -f -",
+		"kubectl label namespace egress-tls-system pod-security.kubernetes.io/enforce=restricted")
+	out, err := s.run(t, "kubectl -n egress-tls-system run root --image=root")
+	require.Error(t, err)
+	require.Contains(t, out, `pods "root" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false`)
 	install(t, s, "install")
 
 	root, err := tools.RepoRoot()
@@ -33,7 +38,7 @@ func TestInstall(t *testing.T) {
 		require.NoError(t, os.Symlink(filepath.Join(root, "test", "scenarios", scenario), filepath.Join(s.dir, link)))
 	}
 	s.succeeds(t, "kubectl create namespace istio-system", "kubectl apply -f right/mesh.yaml")
-	out, err := s.run(t, "kubectl apply -f as-written/request.yaml")
+	out, err = s.run(t, "kubectl apply -f as-written/request.yaml")
 	require.Error(t, err)
 	assert.Contains(t, out, `admission webhook "validate.egress-tls.dev" denied the request: VirtualService default/s3 is refused:`+"\n- CatchAllNotLast at spec.http[1]: ")
 	out, err = s.run(t, "kubectl apply -f right/request.yaml")
