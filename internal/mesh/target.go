@@ -51,10 +51,9 @@ func (w *World) MayBeTarget(host string) bool {
 	return len(w.entries[host]) > 0 && !IsWildcard(host) && !w.Exempt(host)
 }
 
-// Exempt reports whether host is one of the hosts that are never targets: those of the
-// policy, and Kubernetes services, whose names a ServiceEntry of any namespace may list.
+// Exempt reports whether host is one of the hosts that are never targets.
 func (w *World) Exempt(host string) bool {
-	return isKubernetesService(host) || slices.ContainsFunc(w.opts.ExemptHosts, func(e string) bool { return e == host || WildcardFits(e, host) })
+	return slices.ContainsFunc(w.opts.ExemptHosts, func(e string) bool { return e == host || WildcardFits(e, host) })
 }
 
 // Source is the destination of an HTTP route that makes a need.

@@ -105,9 +105,10 @@ func (s *site) send(t *testing.T, p istiod.Proxy, objects []scenario.Object, a a
 	t.Helper()
 	config := envoy.Config{
 		Endpoints: map[string]string{"outbound|8080||welcome.default.svc.cluster.local": "welcome:8080"},
-		Roots:     map[string]*x509.CertPool{"file-root:system": s.roots},
-		Network:   map[string]string{},
-		Draw:      func(uint32) uint32 { return a.draw },
+		// The second is what the policy of policy-tls-names-none names.
+		Roots:   map[string]*x509.CertPool{"file-root:system": s.roots, "file-root:/etc/ssl/certs/partners.pem": s.roots},
+		Network: map[string]string{},
+		Draw:    func(uint32) uint32 { return a.draw },
 	}
 	servers := map[*upstream.Server]bool{}
 	for _, side := range []map[string]*upstream.Server{s.external, s.internal} {
