@@ -125,7 +125,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	}
 	// Those that have a rule first: what they get hangs on it, the others may do elsewhere.
 	slices.SortStableFunc(lacking, func(a, b mesh.Need) int { return cmp.Compare(ruleless(a), ruleless(b)) })
-	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol, excluded: map[types.NamespacedName]bool{}}
+	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol, excluded: map[types.NamespacedName]bool{}, strays: map[types.NamespacedName]bool{}}
 	after := bare
 	for again := true; again; { // Each time with one rule less, or one need more: neither is found twice.
 		d.list = nil
@@ -205,6 +205,8 @@ type drafts struct {
 	list  []*draft
 	// excluded are rules that must be neither created nor injected into.
 	excluded map[types.NamespacedName]bool
+	// strays are rules of the root namespace that are there for its own ServiceEntries only.
+	strays map[types.NamespacedName]bool
 	// hidden are needs of the clients of a rule that is created: it hides from them what
 	// meets the needs of others.
 	hidden []mesh.Need
@@ -225,7 +227,7 @@ func (d *drafts) add(n mesh.Need) {
 		if target == nil {
 			target = n.Rule.Members[0]
 		}
-		if !d.excluded[nameOf(target)] {
+		if !d.bars(target, n) {
 			d.inject(d.draftFor(Inject, target), n)
 		}
 	case n.Rule != nil:
@@ -250,9 +252,14 @@ func (d *drafts) add(n mesh.Need) {
 	}
 }
 
+// bars reports whether rule must not be written for n.
+func (d *drafts) bars(rule *networkingv1.DestinationRule, n mesh.Need) bool {
+	return d.excluded[nameOf(rule)] || d.strays[nameOf(rule)] && n.Service.Namespace != d.root
+}
+
 // create drafts a rule, unless it would do harm: the need then stays unmet.
 func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
-	if d.excluded[nameOf(rule)] || d.overrides(rule) || mesh.ResolveHost(d.host, rule.Namespace) != d.host {
+	if d.bars(rule, n) || d.overrides(rule) || mesh.ResolveHost(d.host, rule.Namespace) != d.host {
 		return false // The last: Istio completes a rule's host, but not a ServiceEntry's.
 	}
 	if i := d.find(Create, rule); i >= 0 && !sameRule(d.list[i].carries, n.Rule) {
@@ -282,11 +289,12 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 	}
 	found := false
 	for svc, now := range inForce(before, after, d.host) {
-		dr := d.straying(svc, now.is)
-		if dr == nil {
-			dr = d.harmful(now.was, now.is)
+		if dr := d.straying(svc, now.is); dr != nil {
+			d.strays[nameOf(dr.rule)] = true
+			found = true
+			break
 		}
-		if dr != nil {
+		if dr := d.harmful(now.was, now.is); dr != nil {
 			d.excluded[nameOf(dr.rule)] = true
 			found = true
 			break
@@ -301,7 +309,7 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 func (d *drafts) findHidden(after []mesh.Need) bool {
 	found := false
 	for _, n := range after {
-		if !n.Lacks() || n.Rule == nil || d.find(Create, n.Rule.Members[0]) < 0 ||
+		if !n.Lacks() || n.Rule == nil || d.find(Create, n.Rule.Members[0]) < 0 || d.bars(n.Rule.Members[0], n) ||
 			slices.ContainsFunc(d.hidden, func(o mesh.Need) bool {
 				return sameName(o.Rule.Members[0], n.Rule.Members[0]) && o.Port.GetNumber() == n.Port.GetNumber() && o.Subset == n.Subset &&
 					o.Client.Namespace == n.Client.Namespace && o.Client.Gateway == n.Client.Gateway
@@ -345,13 +353,14 @@ func inForce(before, after *mesh.World, host string) iter.Seq2[*mesh.Service, ap
 // straying returns the draft of the rule in force that reaches past the services that it
 // is for, nil: it does not. The root namespace is where Istio looks for a rule whoever's
 // ServiceEntry a client sees: there a tenant's host would change the TLS of another
-// tenant's ServiceEntry for the same host.
+// tenant's ServiceEntry for the same host. What the root namespace's own ServiceEntries need
+// stays: a tenant's takes no TLS from the whole mesh.
 func (d *drafts) straying(svc *mesh.Service, is *mesh.Effective) *draft {
 	if is == nil || is.Namespace() != d.root || svc.Namespace == d.root {
 		return nil
 	}
 	i := slices.IndexFunc(d.list, func(dr *draft) bool {
-		return !d.excluded[nameOf(dr.rule)] && !isPrivate(dr.rule) &&
+		return !d.excluded[nameOf(dr.rule)] && !d.strays[nameOf(dr.rule)] && !isPrivate(dr.rule) &&
 			slices.ContainsFunc(is.Members, func(m *networkingv1.DestinationRule) bool { return sameName(m, dr.rule) }) &&
 			!slices.ContainsFunc(dr.needs, func(n mesh.Need) bool { return n.Service.Namespace == svc.Namespace }) &&
 			slices.ContainsFunc(svc.Ports(), func(p mesh.Port) bool {

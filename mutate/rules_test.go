@@ -165,6 +165,14 @@ func TestRulesPlan(t *testing.T) {
 				"create DestinationRule " + name("istio-system") + " with TLS to api.vendor.com on port 443 exportTo []",
 			},
 		},
+		{
+			name: "the root namespace's own ServiceEntry keeps its rule, whatever a tenant's says of the host",
+			objects: []string{
+				strings.Replace(entryHTTP, "egress/", "istio-system/", 1), "DestinationRule " + name("istio-system") + " " + good,
+				"ServiceEntry shop/claim {hosts: [api.vendor.com], exportTo: [.], ports: [{number: 443, name: tls, protocol: TLS}]}",
+			},
+			desired: []string{"create DestinationRule " + name("istio-system") + " with TLS to api.vendor.com on port 443 exportTo []"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := plan(t, c.objects...)
@@ -205,6 +213,21 @@ func TestRulesCarryThePolicyOfAWildcard(t *testing.T) {
 			},
 		},
 	}, tree)
+}
+
+// A rule of the root namespace that its own ServiceEntry needs gets no port for a tenant's that
+// would change another tenant's connections: that need stays unmet.
+func TestRulesOfTheRootNamespaceDoNotStray(t *testing.T) {
+	got := plan(t,
+		"ServiceEntry istio-system/shared {hosts: [api.vendor.com], ports: [{number: 443, name: a, protocol: HTTP}]}",
+		"ServiceEntry other/claim {hosts: [api.vendor.com], ports: [{number: 8443, name: a, protocol: HTTP, targetPort: 443}]}",
+		"DestinationRule other/in-the-way {host: api.vendor.com, exportTo: [nobody]}",
+		"ServiceEntry shop/own {hosts: [api.vendor.com], exportTo: [.], ports: [{number: 8443, name: a, protocol: TLS}]}")
+	assert.Equal(t, []string{"create DestinationRule istio-system/" + managed + " with TLS to api.vendor.com on port 443 exportTo []"}, texts(got.Desired))
+	for _, n := range got.Unmet {
+		assert.Equal(t, "other", n.Service.Namespace)
+	}
+	assert.NotEmpty(t, got.Unmet)
 }
 
 // A rule is shared when others than gateways of known namespaces see it.
