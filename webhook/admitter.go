@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/sync/semaphore"
 	"gomodules.xyz/jsonpatch/v2"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -39,8 +37,8 @@ type Admitter struct {
 	metrics *metrics
 	// synced reports whether the informers hold the whole mesh.
 	synced func() bool
-	// room holds maxWeight.
-	room *semaphore.Weighted
+	// room bounds what is decided about at one time.
+	room room
 	// selfTest is the UID of the readiness self-test, which is neither logged nor counted.
 	selfTest types.UID
 }
@@ -168,12 +166,9 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 	var resp admission.Response
 	var ans answer
 	r := newRequest(ph, req)
-	size := min(int64(weight(req.Kind.Kind, req.Object.Raw)+weight(req.Kind.Kind, req.OldObject.Raw)), maxWeight)
-	err := a.room.Acquire(ctx, size)
-	if err != nil {
-		err = statusError{http.StatusServiceUnavailable, fmt.Sprintf("too many large objects at one time: %v", context.Cause(ctx))}
-	} else {
-		defer a.room.Release(size)
+	leave, err := a.room.enter(ctx, req)
+	if err == nil {
+		defer leave()
 		err = a.read(ctx, r)
 	}
 	switch {
@@ -311,22 +306,6 @@ func decode(req admission.Request, raw []byte) (metav1.Object, error) {
 		return nil, fmt.Errorf("%s %s %d hosts, so it cannot be checked for plaintext; at most %d are looked at. Split it", where, what, hosts, maxHosts)
 	}
 	return o, nil
-}
-
-// values returns about how many values a JSON text has, without decoding it: those that
-// follow a comma or open an object or list, and what looks like it in strings.
-func values(raw []byte) int {
-	return bytes.Count(raw, []byte(",")) + bytes.Count(raw, []byte("{")) + bytes.Count(raw, []byte("["))
-}
-
-// weight is what an object costs to decide about, in values, about.
-func weight(kind string, raw []byte) int {
-	n := values(raw)
-	hosts := bytes.Count(raw, []byte(`"host"`))
-	if kind == mesh.ServiceEntryKind {
-		hosts = n
-	}
-	return n + hosts*hostWeight
 }
 
 func schemaOf(req admission.Request) string {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/sync/semaphore"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -221,7 +220,7 @@ func newAdmitter(mgr ctrl.Manager, cfg Config, m *metrics, synced func() bool) *
 		metrics:  m,
 		synced:   synced,
 		selfTest: uuid.NewUUID(),
-		room:     semaphore.NewWeighted(maxWeight),
+		room:     newRoom(),
 	}
 }
 

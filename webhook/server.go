@@ -36,10 +36,13 @@ const (
 	// maxHosts is how many hosts a ServiceEntry may list, or the routes of a VirtualService
 	// lead to: more rules than that cannot be written within the API server's timeout.
 	maxHosts = 2_000
-	// maxWeight bounds the objects that are decided about at one time, in values. A host
-	// weighs as much as hostWeight of them. Those of a usual size never wait.
-	maxWeight  = 1_000_000
-	hostWeight = 50
+	// maxWeight bounds the large objects that are decided about at one time, in values. A host
+	// weighs as much as hostWeight of them. maxUsual bounds, in values alone, those that weigh
+	// less than largeObject, which as many as an API server has under way stay far below.
+	maxWeight   = 1_000_000
+	hostWeight  = 50
+	largeObject = 20_000
+	maxUsual    = 300_000
 	// maxRequestTime bounds a request whose ?timeout= says nothing; the API server
 	// waits 10 s by default, 30 s at most.
 	maxRequestTime = 10 * time.Second
