@@ -24,8 +24,8 @@ import (
 const (
 	// authorityName is the common name of the server's own authorities.
 	authorityName = "egress-tls-webhook-ca"
-	// authorityOverlap is how long after the making of an authority the API servers are
-	// told to trust the one before it too: replicas may still serve by that.
+	// authorityOverlap is how long after an authority was made, or put back from a backup, the
+	// API servers are told to trust the one before it too: replicas may still serve by that.
 	authorityOverlap = 15 * time.Minute
 )
 
@@ -37,6 +37,11 @@ type caBundles struct {
 	secret        types.NamespacedName
 	configuration string
 	trusted       *handover
+
+	// current is the authority that the Secret held last, since when: it was made then, or,
+	// as one from a backup, took the place of another.
+	current *x509.Certificate
+	since   time.Time
 }
 
 func (c *caBundles) setup(mgr ctrl.Manager) error {
@@ -65,6 +70,9 @@ func (c *caBundles) Reconcile(ctx context.Context, _ reconcile.Request) (reconci
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if current != nil {
+		c.take(current, time.Now())
+	}
 	m, v := &admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}
 	held, err := c.update(ctx, current, m, func() (bundles []*[]byte) {
 		for i := range m.Webhooks {
@@ -82,7 +90,7 @@ func (c *caBundles) Reconcile(ctx context.Context, _ reconcile.Request) (reconci
 	if err := errors.Join(err, moreErr); err != nil || current == nil {
 		return reconcile.Result{}, err
 	}
-	if rest := time.Until(current.NotBefore.Add(authorityOverlap)); rest > 0 {
+	if rest := time.Until(c.since.Add(authorityOverlap)); rest > 0 {
 		return reconcile.Result{RequeueAfter: rest}, nil
 	}
 	return reconcile.Result{}, nil
@@ -118,7 +126,7 @@ func (c *caBundles) update(ctx context.Context, current *x509.Certificate, o cli
 		if current == nil {
 			continue
 		}
-		if want := bundle(current, *b, time.Now()); !bytes.Equal(*b, want) {
+		if want := c.bundle(*b, time.Now()); !bytes.Equal(*b, want) {
 			*b, changed = want, true
 		}
 	}
@@ -137,17 +145,28 @@ func (c *caBundles) update(ctx context.Context, current *x509.Certificate, o cli
 	return held, nil
 }
 
+// take takes note of the authority that the Secret holds.
+func (c *caBundles) take(current *x509.Certificate, now time.Time) {
+	switch {
+	case c.current == nil:
+		c.since = current.NotBefore
+	case !c.current.Equal(current):
+		c.since = now
+	}
+	c.current = current
+}
+
 // bundle returns the current authority and, during the overlap, the server's own before
 // it that the old bundle holds.
-func bundle(current *x509.Certificate, old []byte, now time.Time) []byte {
+func (c *caBundles) bundle(old []byte, now time.Time) []byte {
 	var out bytes.Buffer
 	write := func(ca *x509.Certificate) {
 		_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}) // a Buffer takes all
 	}
-	write(current)
-	if now.Before(current.NotBefore.Add(authorityOverlap)) {
+	write(c.current)
+	if now.Before(c.since.Add(authorityOverlap)) {
 		for _, ca := range parseBundle(old) {
-			if ca.Subject.CommonName == authorityName && !ca.Equal(current) && now.Before(ca.NotAfter) {
+			if ca.Subject.CommonName == authorityName && !ca.Equal(c.current) && now.Before(ca.NotAfter) {
 				write(ca)
 			}
 		}

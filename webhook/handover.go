@@ -10,7 +10,8 @@ import (
 )
 
 // trustDelay is how long an authority must have been in the webhook configurations
-// before it counts as known to every API server: they watch the configurations too.
+// before it counts as known to every API server: they watch the configurations too. A
+// certificate waits as long: their clocks may be behind ours.
 const trustDelay = 5 * time.Second
 
 // handover serves the certificate of a source, but goes on with the one before while
@@ -79,7 +80,7 @@ func (h *handover) check() error {
 }
 
 // trusts reports whether an authority that was there at the given time signed the
-// certificate, which has not expired.
+// certificate, which was valid then.
 func (h *handover) trusts(cert *tls.Certificate, at time.Time) bool {
 	roots := x509.NewCertPool()
 	for _, ca := range h.trusted {
@@ -87,6 +88,6 @@ func (h *handover) trusts(cert *tls.Certificate, at time.Time) bool {
 			roots.AddCert(ca.Certificate)
 		}
 	}
-	_, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: roots})
+	_, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at})
 	return err == nil
 }

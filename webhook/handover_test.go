@@ -101,6 +101,31 @@ func TestHandover(t *testing.T) {
 	}
 }
 
+// The clocks of API servers may be behind.
+func TestHandoverWaitsForClocks(t *testing.T) {
+	now := time.Now()
+	a := newTestAuthority(t, authorityName, now.Add(-time.Hour), now.Add(time.Hour))
+	renewedAt := func(made time.Time) *tls.Certificate {
+		template := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: made, NotAfter: now.Add(2 * time.Hour)}
+		key, _ := a.leaf.PrivateKey.(*ecdsa.PrivateKey)
+		der, err := x509.CreateCertificate(rand.Reader, template, a.ca, key.Public(), key)
+		require.NoError(t, err)
+		leaf, err := x509.ParseCertificate(der)
+		require.NoError(t, err)
+		return &tls.Certificate{Certificate: [][]byte{der}, Leaf: leaf, PrivateKey: key}
+	}
+	next := a.leaf
+	h := &handover{source: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return next, nil }}
+	h.see([][]byte{a.pem}, now.Add(-time.Hour))
+	for _, made := range []time.Time{now.Add(-time.Hour), now} {
+		h.serving = a.leaf
+		next = renewedAt(made)
+		got, err := h.get(nil)
+		require.NoError(t, err)
+		assert.Equal(t, made != now, got == next)
+	}
+}
+
 func TestBundle(t *testing.T) {
 	now := time.Now()
 	hour := now.Add(time.Hour)
@@ -114,18 +139,25 @@ func TestBundle(t *testing.T) {
 		current testAuthority
 		old     [][]byte
 		want    [][]byte
+		before  []testAuthority
 	}{
-		{"nothing before", fresh, nil, [][]byte{fresh.pem}},
-		{"rubbish before", fresh, [][]byte{[]byte("rubbish")}, [][]byte{fresh.pem}},
-		{"itself before", fresh, [][]byte{fresh.pem}, [][]byte{fresh.pem}},
-		{"the one before stays with a new one", fresh, [][]byte{settled.pem}, [][]byte{fresh.pem, settled.pem}},
-		{"and stays", fresh, [][]byte{fresh.pem, settled.pem}, [][]byte{fresh.pem, settled.pem}},
-		{"and goes when the new one is old enough", settled, [][]byte{settled.pem, fresh.pem}, [][]byte{settled.pem}},
-		{"one that has expired goes", fresh, [][]byte{expired.pem}, [][]byte{fresh.pem}},
-		{"one of somebody else goes", fresh, [][]byte{foreign.pem, settled.pem}, [][]byte{fresh.pem, settled.pem}},
+		{"nothing before", fresh, nil, [][]byte{fresh.pem}, nil},
+		{"rubbish before", fresh, [][]byte{[]byte("rubbish")}, [][]byte{fresh.pem}, nil},
+		{"itself before", fresh, [][]byte{fresh.pem}, [][]byte{fresh.pem}, nil},
+		{"the one before stays with a new one", fresh, [][]byte{settled.pem}, [][]byte{fresh.pem, settled.pem}, nil},
+		{"and stays", fresh, [][]byte{fresh.pem, settled.pem}, [][]byte{fresh.pem, settled.pem}, nil},
+		{"and goes when the new one is old enough", settled, [][]byte{settled.pem, fresh.pem}, [][]byte{settled.pem}, nil},
+		{"one that has expired goes", fresh, [][]byte{expired.pem}, [][]byte{fresh.pem}, nil},
+		{"one of somebody else goes", fresh, [][]byte{foreign.pem, settled.pem}, [][]byte{fresh.pem, settled.pem}, nil},
+		{"one from a backup leaves the one that it replaces", settled, [][]byte{fresh.pem}, [][]byte{settled.pem, fresh.pem}, []testAuthority{fresh}},
+		{"one that is read again is not new", settled, [][]byte{settled.pem, fresh.pem}, [][]byte{settled.pem}, []testAuthority{settled}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := bundle(c.current.ca, bytes.Join(c.old, nil), now)
+			bundles := caBundles{}
+			for _, in := range append(c.before, c.current) { // the Secret, one after another
+				bundles.take(in.ca, now)
+			}
+			got := bundles.bundle(bytes.Join(c.old, nil), now)
 			assert.Equal(t, string(bytes.Join(c.want, nil)), string(got))
 		})
 	}
