@@ -45,6 +45,9 @@ func newClientVerifier(file string, names []string, m *metrics, log logr.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("failed to make a certificate for the readiness self-test: %w", err)
 	}
+	for _, reason := range []string{noCertificate, untrustedCertificate, otherName} {
+		m.turnedAway.WithLabelValues(reason) // What appears with 1 has never increased.
+	}
 	v := &clientVerifier{file: file, names: names, own: own, metrics: m, log: log}
 	if err := v.load(); err != nil {
 		return nil, fmt.Errorf("failed to load the authority of clients: %w", err)
