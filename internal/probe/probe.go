@@ -188,20 +188,20 @@ func unanswered(ctx context.Context, c client.Client, configuration string, mode
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("%s: there is no ValidatingWebhookConfiguration %s; install it again", passed, configuration)
 	}
-	entry, failed := "validate", ""
+	entry := "validate"
 	if mode != policy.Enforce {
-		entry, failed = "observe", ", or the call failed, which is ignored in this mode: look at the Pods and their logs"
+		entry = "observe"
 	}
 	return fmt.Errorf("%s: either the entry %s.egress-tls.dev of the ValidatingWebhookConfiguration %s does not take this namespace or user, "+
-		"or the server has another policy%s", passed, entry, configuration, failed)
+		"or the server has another policy, or the call failed and its failurePolicy is Ignore: look at the Pods and their logs", passed, entry, configuration)
 }
 
 // remedy says what to do about a call that failed.
 func remedy(text string) string {
 	const unreachable = "The API server cannot reach the Pods: let it through to their port 9443, in firewalls between control plane and nodes too."
 	for _, r := range []struct{ sign, remedy string }{
+		{"answers only known clients", "The server does not accept the API server's client certificate: see webhooks.clientVerification in the chart."},
 		{"x509:", "The API server does not trust the server's certificate: look into the server's log whether it can write the caBundle of the webhook configurations; with cert-manager, whether its cainjector runs and the Certificate is ready."},
-		{"remote error: tls:", "The server does not accept the API server's client certificate: see webhooks.clientVerification in the chart."},
 		{"no endpoints available", "No replica is ready: look at the Pods and their logs."},
 		{`" not found`, "The Service is missing: install it again."},
 		{"connection refused", "Nothing listens where the webhook should: look at the Pods and their logs."},

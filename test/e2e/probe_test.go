@@ -130,7 +130,7 @@ func TestProbeSaysWhatIsWrong(t *testing.T) {
 		`with TLS to egress-tls-probe.invalid on port 443"]; `+otherPolicy+"\n")
 	fails(exempt, strings.ReplaceAll(defaultPolicy, ", exempt", ""), "mode enforce promises: a VirtualService with a dead route is refused (CatchAllNotLast), but "+
 		"it passes without a trace of the webhook: either the entry validate.egress-tls.dev of the ValidatingWebhookConfiguration egress-tls-webhook "+
-		"does not take this namespace or user, or the server has another policy\n")
+		"does not take this namespace or user, or the server has another policy, or the call failed and its failurePolicy is Ignore: look at the Pods and their logs\n")
 
 	stopServer(t)
 	fails(enforced, defaultPolicy, `Internal error occurred: failed calling webhook "mutate.egress-tls.dev": failed to call webhook: `+
@@ -139,7 +139,7 @@ Nothing listens where the webhook should: look at the Pods and their logs.
 `)
 	fails(warned, defaultPolicy, "mode warn promises: a VirtualService with a dead route gets a warning (CatchAllNotLast), but "+
 		"it passes without a trace of the webhook: either the entry observe.egress-tls.dev of the ValidatingWebhookConfiguration egress-tls-webhook "+
-		"does not take this namespace or user, or the server has another policy, or the call failed, which is ignored in this mode: look at the Pods and their logs\n")
+		"does not take this namespace or user, or the server has another policy, or the call failed and its failurePolicy is Ignore: look at the Pods and their logs\n")
 
 	probe := func(namespace string) string {
 		_, stderr, _ := command(t, "probe", "--kubeconfig="+plane.Kubeconfig, "--namespace="+namespace)
