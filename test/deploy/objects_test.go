@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"encoding/json"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +156,27 @@ func TestServerRunsWithTheValues(t *testing.T) {
 		}
 		assert.Len(t, mounted, len(pod.Volumes))
 	}
+}
+
+// What nobody sets is as if the server ran without the chart.
+func TestDefaultsAreThoseOfTheServer(t *testing.T) {
+	t.Parallel()
+	help, err := os.ReadFile("../e2e/testdata/help.txt")
+	require.NoError(t, err)
+	byDefault := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^ +(--\S+) .*\(default "?(.+?)(?:0s)?"?\)$`).FindAllStringSubmatch(string(help), -1) {
+		byDefault[m[1]] = m[2]
+	}
+	var compared []string
+	pod := as[appsv1.Deployment](t, render(t, `tracing: {endpoint: "collector:4317"}`), "Deployment egress-tls-webhook").Spec.Template.Spec
+	for _, arg := range pod.Containers[0].Args {
+		flag, value, _ := strings.Cut(arg, "=")
+		if want, ok := byDefault[flag]; ok {
+			assert.Equal(t, want, value, flag)
+			compared = append(compared, flag)
+		}
+	}
+	assert.Equal(t, []string{"--log-level", "--grace-period", "--resync-period", "--tracing-sampling-ratio"}, compared)
 }
 
 func TestMemoryLimitOfGoLeavesHeadRoom(t *testing.T) {
