@@ -131,7 +131,7 @@ func TestServerRunsWithTheValues(t *testing.T) {
 		{"", []string{"--log-level=info", "--grace-period=2m", "--resync-period=10m"}},
 		{everything, []string{
 			"--log-level=debug", "--cert-dir=/etc/egress-tls-webhook/certificate",
-			"--client-ca-file=/etc/egress-tls-webhook/client-ca/ca.crt", "--client-names=kube-apiserver,other",
+			"--client-ca-file=/etc/egress-tls-webhook/client-ca/ca.crt", "--client-names=kube-apiserver,system: other",
 			"--grace-period=1m", "--resync-period=5m",
 			"--tracing-endpoint=collector.tracing:4317", "--tracing-sampling-ratio=0.5", "--tracing-insecure",
 			"--pprof-bind-address=127.0.0.1:6060", "--drain-delay=10s",

@@ -108,6 +108,15 @@ extraArgs: [drain]
 	}, strings.Split(strings.TrimSpace(strings.TrimPrefix(err.Error(), head)), "\n"))
 }
 
+// Names alone would verify nobody, in silence.
+func TestClientNamesNeedAnAuthority(t *testing.T) {
+	t.Parallel()
+	_, err := chart.Template(t.Context(), "webhooks: {clientVerification: {names: [kube-apiserver]}}")
+	require.ErrorContains(t, err, "- at '/webhooks/clientVerification/names': maxItems: got 1, want 0\n")
+	_, err = chart.Template(t.Context(), `webhooks: {clientVerification: {secretName: a, names: ["one,two"]}}`)
+	require.ErrorContains(t, err, `- at '/webhooks/clientVerification/names/0': 'one,two' does not match pattern '^[^",]+$'`)
+}
+
 // The policy in the ConfigMap is what the server reads from it.
 func TestPolicyIsTheValue(t *testing.T) {
 	t.Parallel()
