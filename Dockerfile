@@ -11,7 +11,8 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /out/ ./cmd/...
 
-# Nothing but the binaries. They trust the cluster's CA, which is mounted, and need no others.
+# Nothing but the binaries and the public authorities, one of which may be that of a collector of traces. The
+# cluster's own is mounted.
 FROM scratch
 ARG VERSION=dev COMMIT=unknown CREATED=""
 LABEL org.opencontainers.image.title="egress-tls-webhook" \
@@ -22,6 +23,7 @@ LABEL org.opencontainers.image.title="egress-tls-webhook" \
       org.opencontainers.image.created="$CREATED" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$COMMIT"
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/egress-tls-webhook /out/egress-tls /
 # By number: the kubelet cannot tell whether a user's name is root's.
 USER 65532:65532

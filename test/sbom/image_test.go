@@ -57,6 +57,7 @@ func TestImageIsBuiltFromWhatItCopies(t *testing.T) {
 	for _, binary := range binaries {
 		assert.Regexp(t, `(?m)^COPY --from=build .*/out/`+filepath.Base(binary)+` .*/$`, string(dockerfile))
 	}
+	assert.Contains(t, string(dockerfile), "COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\n", "TLS to a collector of traces")
 	for _, label := range []string{"title", "description", "source", "licenses", "created", "version", "revision"} {
 		assert.Regexp(t, `org\.opencontainers\.image\.`+label+`="[^"]+"`, string(dockerfile))
 	}
