@@ -25,7 +25,7 @@ import (
 
 const (
 	// patience is for what happens at once, but for a busy machine.
-	patience = 30 * time.Second
+	patience = time.Minute
 	tick     = 100 * time.Millisecond
 
 	system = "egress-tls-system"
