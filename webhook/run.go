@@ -85,7 +85,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 	}
 	runnables := []manager.Runnable{
 		source,
-		server("webhook", tlsListener(listeners.webhook, source.get, clientAuth), admit, log),
+		server("webhook", tlsListener(listeners.webhook, source.get, clientAuth), leaving(ready.draining.Load, admit), log),
 		server("health", listeners.health, healthHandler(ready), log),
 		manager.RunnableFunc(func(ctx context.Context) error {
 			if mgr.GetCache().WaitForCacheSync(ctx) {

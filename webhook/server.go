@@ -113,6 +113,18 @@ func inTurn(next http.Handler) http.Handler {
 	})
 }
 
+// leaving ends the connections of requests that come while the server drains: the API
+// server keeps them open, and calls webhooks over HTTP/1.1, in which a request that meets
+// the end of an idle connection is lost.
+func leaving(draining func() bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if draining() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // server wraps handler in a manager.Runnable on listener, with the timeouts that
 // keep slow or stuck clients from piling up.
 func server(name string, listener net.Listener, handler http.Handler, log logr.Logger) *manager.Server {
@@ -125,9 +137,10 @@ func server(name string, listener net.Listener, handler http.Handler, log logr.L
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       maxRequestTime,
 			WriteTimeout:      40 * time.Second,
-			IdleTimeout:       90 * time.Second,
-			MaxHeaderBytes:    64 << 10,
-			ErrorLog:          errorLog(log.WithName(name)),
+			// Longer than the API server's 90 s, so that it closes idle connections, not we.
+			IdleTimeout:    2 * time.Minute,
+			MaxHeaderBytes: 64 << 10,
+			ErrorLog:       errorLog(log.WithName(name)),
 		},
 		ShutdownTimeout: &timeout,
 	}
