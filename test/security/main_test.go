@@ -187,7 +187,9 @@ type tenants struct {
 func newTenants(t *testing.T) tenants {
 	t.Helper()
 	name := controlplane.Name(t)
-	s := tenants{mallory: name + "-m", victim: name + "-v", host: name + ".example.com"}
+	// Of two objects of the same second Istio takes the one that comes first by name for the older one:
+	// the victim's.
+	s := tenants{mallory: name + "-m", victim: name + "-a", host: name + ".example.com"}
 	var b strings.Builder
 	for _, ns := range []string{s.mallory, s.victim} {
 		b.WriteString(strings.ReplaceAll(`---
