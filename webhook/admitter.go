@@ -282,8 +282,10 @@ func decode(req admission.Request, raw []byte) (metav1.Object, error) {
 			req.Kind.Kind, schemaOf(req))
 	}
 	where := fmt.Sprintf("%s %s/%s", req.Kind.Kind, req.Namespace, req.Name)
-	if n := values(raw); n > maxValues {
-		return nil, fmt.Errorf("%s has %d values, so it cannot be checked for plaintext; at most %d are read. Split it", where, n, maxValues)
+	if len(raw) > maxValues { // Each takes a byte at least.
+		if n := values(raw); n > maxValues {
+			return nil, fmt.Errorf("%s has %d values, so it cannot be checked for plaintext; at most %d are read. Split it", where, n, maxValues)
+		}
 	}
 	if len(raw) == 0 {
 		return nil, fmt.Errorf("%s: the request holds no object", where)

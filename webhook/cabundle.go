@@ -103,7 +103,7 @@ func (c *caBundles) authority(ctx context.Context) (*x509.Certificate, error) {
 	if err := c.client.Get(ctx, c.secret, secret); err != nil {
 		return nil, client.IgnoreNotFound(err) //nolint:wrapcheck // it names the Secret
 	}
-	ca, err := pki.DecodeX509CertificateBytes(secret.Data["ca.crt"])
+	ca, err := pki.DecodeX509CertificateBytes(secret.Data[caKey])
 	if err != nil || time.Now().After(ca.NotAfter) {
 		return nil, nil //nolint:nilerr,nilnil // as said
 	}

@@ -41,9 +41,13 @@ func (h *handover) see(bundles [][]byte, now time.Time) {
 	if !h.configured {
 		return
 	}
-	for _, ca := range parseBundle(bundles[0]) {
-		lacks := func(bundle []byte) bool { return !slices.ContainsFunc(parseBundle(bundle), ca.Equal) }
-		if slices.ContainsFunc(bundles[1:], lacks) {
+	parsed := make([][]*x509.Certificate, len(bundles))
+	for i, b := range bundles {
+		parsed[i] = parseBundle(b)
+	}
+	for _, ca := range parsed[0] {
+		lacks := func(cas []*x509.Certificate) bool { return !slices.ContainsFunc(cas, ca.Equal) }
+		if slices.ContainsFunc(parsed[1:], lacks) {
 			continue
 		}
 		since := now

@@ -21,12 +21,22 @@ func newRoom() room {
 	return room{usual: semaphore.NewWeighted(maxUsual), large: semaphore.NewWeighted(maxWeight)}
 }
 
-// enter waits until there is room for the request. leave gives it back.
+// enter waits until there is room for the request, whose objects weigh what they cost to
+// decide about, in values, about. leave gives it back.
 func (r room) enter(ctx context.Context, req admission.Request) (leave func(), err error) {
-	size := int64(values(req.Object.Raw) + values(req.OldObject.Raw))
+	var size, weight int64
+	for _, raw := range [][]byte{req.Object.Raw, req.OldObject.Raw} {
+		n := values(raw)
+		hosts := n
+		if req.Kind.Kind != mesh.ServiceEntryKind {
+			hosts = bytes.Count(raw, []byte(`"host"`))
+		}
+		size += int64(n)
+		weight += int64(n + hosts*hostWeight)
+	}
 	in := r.usual
-	if w := int64(weight(req.Kind.Kind, req.Object.Raw) + weight(req.Kind.Kind, req.OldObject.Raw)); w >= largeObject {
-		in, size = r.large, min(w, maxWeight)
+	if weight >= largeObject {
+		in, size = r.large, min(weight, maxWeight)
 	}
 	if err := in.Acquire(ctx, size); err != nil {
 		return nil, statusError{http.StatusServiceUnavailable, fmt.Sprintf("too many objects at one time: %v", context.Cause(ctx))}
@@ -38,14 +48,4 @@ func (r room) enter(ctx context.Context, req admission.Request) (leave func(), e
 // follow a comma or open an object or list, and what looks like it in strings.
 func values(raw []byte) int {
 	return bytes.Count(raw, []byte(",")) + bytes.Count(raw, []byte("{")) + bytes.Count(raw, []byte("["))
-}
-
-// weight is what an object costs to decide about, in values, about.
-func weight(kind string, raw []byte) int {
-	n := values(raw)
-	hosts := bytes.Count(raw, []byte(`"host"`))
-	if kind == mesh.ServiceEntryKind {
-		hosts = n
-	}
-	return n + hosts*hostWeight
 }

@@ -182,9 +182,7 @@ func (c certificateExpiry) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(ends.Unix()), certificate)
 	}
 	if pair, err := c.serving(nil); err == nil {
-		if leaf, err := x509.ParseCertificate(pair.Certificate[0]); err == nil {
-			tell("serving", leaf.NotAfter)
-		}
+		tell("serving", pair.Leaf.NotAfter)
 	}
 	if data, err := c.authority(ctx); err == nil {
 		if authorities, err := cert.ParseCertsPEM(data); err == nil {
