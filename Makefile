@@ -12,7 +12,7 @@ BENCH ?= .
 # How many random worlds make conformance judges, and the seed of the first.
 WORLDS ?= 100000
 SEED ?= 1000
-# How long make fuzz gives each fuzz target; make test gives it 5s.
+# How long make fuzz gives each fuzz target; make test gives it 3s.
 FUZZTIME ?= 20s
 
 # How long make soak breaks things, and the seed of the order; by chance if empty.
