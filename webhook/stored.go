@@ -22,13 +22,6 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/mutate"
 )
 
-// What would become of a stored object if it were applied anew in mode enforce.
-const (
-	wouldStay   = "unchanged"
-	wouldChange = "changed" // or rules would be written for it
-	wouldRefuse = "refused"
-)
-
 // storedObjects judges what is stored, in whatever mode its namespace is, as admission in
 // mode enforce would judge it if it were applied anew: so it is known what enforce would
 // do before it is switched on. It writes nothing, and reads the informers alone.
@@ -45,7 +38,7 @@ type storedObjects struct {
 
 // judgement is what was found out about one object.
 type judgement struct {
-	would string
+	would decision.Answer
 	found map[found]struct{}
 }
 
@@ -95,7 +88,7 @@ func (s *storedObjects) Reconcile(ctx context.Context, key objectKey) (reconcile
 	was := s.byKey[key].would
 	s.byKey[key] = j
 	s.mu.Unlock()
-	if j.would == wouldRefuse && was != wouldRefuse {
+	if j.would == decision.Refused && was != decision.Refused {
 		s.log.Info("would be refused in mode enforce", "kind", key.kind, "namespace", key.name.Namespace, "name", key.name.Name, "findings", j.codes())
 	}
 	return reconcile.Result{}, nil
@@ -112,26 +105,19 @@ func (s *storedObjects) judge(ctx context.Context, o client.Object) (judgement, 
 			return judgement{}, fmt.Errorf("failed to read it: %w", err)
 		}
 	}
-	out, err := decision.Decide(w, s.policy, o, raw)
-	if err != nil {
-		return judgement{would: wouldRefuse}, nil //nolint:nilerr // so would admission answer
-	}
 	modes := &modes{ctx: ctx, view: s.view, pol: s.policy}
-	out = out.Permit(o, func(namespace string) policy.Mode {
+	out, err := decision.NewSite(w, s.policy).Judge(o, raw, policy.Enforce, func(namespace string) policy.Mode {
 		if namespace == o.GetNamespace() {
 			return policy.Enforce
 		}
 		return modes.of(namespace)
 	})
-	j := judgement{would: wouldStay, found: map[found]struct{}{}}
+	if err != nil {
+		return judgement{would: decision.Refused}, nil //nolint:nilerr // so would admission answer
+	}
+	j := judgement{would: out.Answer(), found: map[found]struct{}{}}
 	for _, f := range out.Findings {
 		j.found[found{f.Code, f.Severity}] = struct{}{}
-	}
-	switch {
-	case finding.HasErrors(out.Findings):
-		j.would = wouldRefuse
-	case len(out.Edits)+len(out.Rules) > 0:
-		j.would = wouldChange
 	}
 	return j, modes.err
 }
@@ -178,8 +164,8 @@ func (s *storedObjects) Collect(ch chan<- prometheus.Metric) {
 	objects, findings := s.count()
 	for ns, counts := range objects {
 		if mode := modes[ns]; mode != policy.Off && mode != "" {
-			for _, would := range []string{wouldStay, wouldChange, wouldRefuse} {
-				ch <- prometheus.MustNewConstMetric(s.objects, prometheus.GaugeValue, counts[would], ns, string(mode), would)
+			for _, would := range []decision.Answer{decision.Unchanged, decision.Changed, decision.Refused} {
+				ch <- prometheus.MustNewConstMetric(s.objects, prometheus.GaugeValue, counts[would], ns, string(mode), string(would))
 			}
 			for f, n := range findings[ns] {
 				ch <- prometheus.MustNewConstMetric(s.findings, prometheus.GaugeValue, n, ns, string(mode), string(f.code), string(f.severity))
@@ -190,14 +176,14 @@ func (s *storedObjects) Collect(ch chan<- prometheus.Metric) {
 
 // count returns the objects of each namespace by what would become of them, and by what
 // was found.
-func (s *storedObjects) count() (objects map[string]map[string]float64, findings map[string]map[found]float64) {
-	objects, findings = map[string]map[string]float64{}, map[string]map[found]float64{}
+func (s *storedObjects) count() (objects map[string]map[decision.Answer]float64, findings map[string]map[found]float64) {
+	objects, findings = map[string]map[decision.Answer]float64{}, map[string]map[found]float64{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, j := range s.byKey {
 		ns := key.name.Namespace
 		if objects[ns] == nil {
-			objects[ns], findings[ns] = map[string]float64{}, map[found]float64{}
+			objects[ns], findings[ns] = map[decision.Answer]float64{}, map[found]float64{}
 		}
 		objects[ns][j.would]++
 		for f := range j.found {

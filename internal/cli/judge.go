@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/decision"
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
@@ -59,32 +60,27 @@ func (in *input) judge(toRender bool) (verdict, error) {
 	var out verdict
 	var errs []error
 	var decided []decision.Decided
-	world, pol := in.world(), in.policy
+	pol, written := in.policy, in.mode
 	if toRender {
-		pol = bringing(pol)
+		pol, written = bringing(pol), func(string) policy.Mode { return policy.Enforce }
 	}
+	var docs []*manifest.Document
+	var objects []metav1.Object
 	for _, d := range in.files.Documents {
 		switch d.Object.(type) {
 		case *networkingv1.ServiceEntry, *networkingv1.VirtualService, *networkingv1.DestinationRule:
-		default:
-			continue
+			if in.mode(d.Object.GetNamespace()) != policy.Off {
+				docs, objects = append(docs, d), append(objects, d.Object)
+			}
 		}
+	}
+	site := decision.NewSite(in.world(), pol, objects...)
+	for _, d := range docs {
 		mode := in.mode(d.Object.GetNamespace())
-		if mode == policy.Off {
-			continue
-		}
-		outcome, err := decision.Decide(world, pol, d.Object, d.Tree())
+		outcome, err := site.Judge(d.Object, d.Tree(), mode, written)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %s: %w", d.Place(""), d.Name(), err))
 			continue
-		}
-		if !toRender {
-			outcome = outcome.Permit(d.Object, in.mode)
-		}
-		if mode != policy.Enforce {
-			for i := range outcome.Findings {
-				outcome.Findings[i].Severity = finding.Warning
-			}
 		}
 		out.judgements = append(out.judgements, judgement{d, mode, outcome})
 		decided = append(decided, decision.Decided{Object: d.Object, Outcome: outcome})

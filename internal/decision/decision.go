@@ -75,7 +75,11 @@ func Decide(w *mesh.World, pol *policy.Policy, o metav1.Object, raw map[string]a
 // that old has too are warnings. They are compared here, before their findings
 // are bounded in number; finding.Ratchet does the same for all other findings.
 func DecideUpdate(w *mesh.World, pol *policy.Policy, old, o metav1.Object, raw map[string]any) (Outcome, error) {
-	d := decider{world: w, policy: pol, old: old}
+	return NewSite(w, pol).decide(old, o, raw)
+}
+
+func (s *Site) decide(old, o metav1.Object, raw map[string]any) (Outcome, error) {
+	d := decider{site: s, world: s.world, policy: s.policy, old: old}
 	var err error
 	switch o := o.(type) {
 	case *networkingv1.VirtualService:
@@ -93,6 +97,7 @@ func DecideUpdate(w *mesh.World, pol *policy.Policy, old, o metav1.Object, raw m
 }
 
 type decider struct {
+	site   *Site
 	world  *mesh.World
 	policy *policy.Policy
 	out    Outcome
@@ -233,6 +238,9 @@ func (d *decider) serviceEntry(se *networkingv1.ServiceEntry) error {
 			break
 		}
 		for _, vs := range d.world.RoutesTo(host) {
+			if _, itself := d.site.judged[mesh.ObjectOf(vs)]; itself {
+				continue
+			}
 			edits, _ := mutate.Headers(d.world, vs)
 			for group := range byPlace(edits) {
 				f := headersMissing(vs, group)
@@ -287,7 +295,7 @@ func (d *decider) isSelf(dr *networkingv1.DestinationRule) bool {
 func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, bool)) error {
 	slices.Sort(hosts)
 	for _, host := range slices.Compact(hosts) {
-		plan, err := mutate.Rules(d.world, host, d.policy)
+		plan, err := d.site.rules(host)
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func (s *Scenario) Compute() (Want, []Object, error) {
 	before := replaced(cloned(s.Mesh), request)
 	objects := slices.Concat(before, request)
 	request = objects[len(before):]
-	world := World(objects, s.Policy)
+	site := decision.NewSite(World(objects, s.Policy), s.Policy)
 
 	var changes []mutate.RuleChange
 	var decided []decision.Decided
@@ -35,15 +35,11 @@ func (s *Scenario) Compute() (Want, []Object, error) {
 		if !o.Decided() || mode == policy.Off {
 			continue
 		}
-		out, err := decision.Decide(world, s.Policy, o.Typed, o.Raw)
+		out, err := site.Judge(o.Typed, o.Raw, mode, s.mode)
 		if err != nil {
 			return got, nil, fmt.Errorf("failed to decide %s: %w", mesh.ObjectOf(o.Typed), err)
 		}
-		out = out.Permit(o.Typed, s.mode)
 		if mode != policy.Enforce {
-			for i := range out.Findings {
-				out.Findings[i].Severity = finding.Warning
-			}
 			out.Edits, out.Changes, out.Rules = nil, nil, nil
 		}
 		decided = append(decided, decision.Decided{Object: o.Typed, Outcome: out})
