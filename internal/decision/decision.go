@@ -237,18 +237,7 @@ func (d *decider) serviceEntry(se *networkingv1.ServiceEntry) error {
 		if d.policy.Headers != policy.InjectHeaders {
 			break
 		}
-		for _, vs := range d.world.RoutesTo(host) {
-			if _, itself := d.site.judged[mesh.ObjectOf(vs)]; itself {
-				continue
-			}
-			edits, _ := mutate.Headers(d.world, vs)
-			for group := range byPlace(edits) {
-				f := headersMissing(vs, group)
-				f.Severity = finding.Warning
-				f.Remedy = "In mode enforce the reconciler adds them in a moment; without it, write the VirtualService again, for example with `kubectl replace -f FILE`."
-				d.find(f)
-			}
-		}
+		d.find(d.site.headersOfOthers(host)...)
 	}
 	return d.rules(hosts, func(n mesh.Need) (mesh.Need, bool) {
 		return n, slices.Contains(n.Service.Entries, se)

@@ -15,8 +15,10 @@ import (
 type Site struct {
 	world  *mesh.World
 	policy *policy.Policy
-	plans  map[string]planned
 	judged map[finding.Object]struct{}
+	// By host.
+	plans  map[string]planned
+	others map[string][]finding.Finding
 }
 
 type planned struct {
@@ -28,7 +30,7 @@ type planned struct {
 // are the objects that it will decide about, as far as they are known: what a ServiceEntry
 // says of the headers of one of them is left out, as Union does.
 func NewSite(w *mesh.World, pol *policy.Policy, judged ...metav1.Object) *Site {
-	s := &Site{world: w, policy: pol, plans: map[string]planned{}, judged: make(map[finding.Object]struct{}, len(judged))}
+	s := &Site{world: w, policy: pol, judged: map[finding.Object]struct{}{}, plans: map[string]planned{}, others: map[string][]finding.Finding{}}
 	for _, o := range judged {
 		s.judged[mesh.ObjectOf(o)] = struct{}{}
 	}
@@ -47,6 +49,29 @@ func (s *Site) rules(host string) (mutate.RulePlan, error) {
 		s.plans[host] = p
 	}
 	return p.plan, p.err
+}
+
+// headersOfOthers finds the headers that stored routes to host lack. Only they themselves
+// get them, so a ServiceEntry that makes the host a target leaves them behind.
+func (s *Site) headersOfOthers(host string) []finding.Finding {
+	out, known := s.others[host]
+	if known {
+		return out
+	}
+	for _, vs := range s.world.RoutesTo(host) {
+		if _, itself := s.judged[mesh.ObjectOf(vs)]; itself {
+			continue
+		}
+		edits, _ := mutate.Headers(s.world, vs)
+		for group := range byPlace(edits) {
+			f := headersMissing(vs, group)
+			f.Severity = finding.Warning
+			f.Remedy = "In mode enforce the reconciler adds them in a moment; without it, write the VirtualService again, for example with `kubectl replace -f FILE`."
+			out = append(out, f)
+		}
+	}
+	s.others[host] = out
+	return out
 }
 
 // Judge is what becomes of o under the modes of namespaces: mode is that of its own, written

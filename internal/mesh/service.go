@@ -40,10 +40,29 @@ type Port struct {
 // all others (convertIstioListenerToWrapper), a gateway only where sidecars run in
 // its namespace too (doGetSidecarScope), which nobody can tell; further ones of the namespace that won add
 // their ports if all else is equal (appendSidecarServices, canMergeServices).
+//
+// The answer must not be changed: who asks again gets the same.
 func (w *World) Service(client Client, host string) *Service {
 	if IsWildcard(host) {
 		return nil
 	}
+	key := serviceKey{client.Namespace, client.Gateway, host}
+	if known, ok := w.known.Load(key); ok {
+		return known.(*Service)
+	}
+	svc := w.service(client, host)
+	w.known.Store(key, svc)
+	return svc
+}
+
+// serviceKey is all of a client that Service looks at.
+type serviceKey struct {
+	namespace string
+	gateway   bool
+	host      string
+}
+
+func (w *World) service(client Client, host string) *Service {
 	var named, public []*networkingv1.ServiceEntry
 	for _, se := range w.entries[host] {
 		switch exportedTo(se.Spec.GetExportTo(), se.Namespace, client.Namespace) {

@@ -86,15 +86,21 @@ func (w *World) Needs(host string, always bool) []Need {
 	if !w.MayBeTarget(host) {
 		return nil
 	}
+	type key struct {
+		namespace      string
+		gateway, known bool
+		labels         string
+		port           uint32
+		subset         string
+	}
 	var needs []Need
+	at := map[key]int{}
 	add := func(v View, subset string, src *Source) {
-		i := slices.IndexFunc(needs, func(n Need) bool {
-			return n.Client.Namespace == v.Client.Namespace && n.Client.Gateway == v.Client.Gateway &&
-				n.Client.Known == v.Client.Known && labelText(n.Client.Labels) == labelText(v.Client.Labels) &&
-				n.Port.GetNumber() == v.Port.GetNumber() && n.Subset == subset
-		})
-		if i < 0 {
+		k := key{v.Client.Namespace, v.Client.Gateway, v.Client.Known, labelText(v.Client.Labels), v.Port.GetNumber(), subset}
+		i, ok := at[k]
+		if !ok {
 			i = len(needs)
+			at[k] = i
 			needs = append(needs, Need{View: v, Subset: subset})
 		}
 		if src != nil {

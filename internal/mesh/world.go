@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -110,6 +111,8 @@ type World struct {
 	services map[string][]*corev1.Service // by one selector pair "key=value"
 
 	replaced map[string][]*networkingv1.DestinationRule // instead of rules, see WithRules
+
+	known *sync.Map // answers of Service
 }
 
 // NewWorld indexes objs. Cost is linear in their size.
@@ -125,6 +128,7 @@ func NewWorld(objs Objects, opts Options) *World {
 		roots:    map[types.NamespacedName][]*networkingv1.VirtualService{},
 		gateways: map[types.NamespacedName]*networkingv1.Gateway{},
 		services: map[string][]*corev1.Service{},
+		known:    &sync.Map{},
 	}
 	for _, se := range objs.ServiceEntries {
 		for _, h := range ServiceEntryHosts(se) {
