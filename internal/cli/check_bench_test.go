@@ -36,6 +36,22 @@ var repositories = map[string]func(file *strings.Builder, i int){
 		virtualService(file, i+1_000_000, "www.example.net", host)
 		destinationRule(file, i, host)
 	},
+	// Sidecars of 200 namespaces send to one host.
+	"sidecars": func(file *strings.Builder, i int) {
+		host := "shared.example.com"
+		serviceEntry(file, i, host)
+		routes(file, i, "mesh", fmt.Sprintf("app-%d.internal.example.net", i), host, "/a")
+		routes(file, i+1_000_000, "mesh", fmt.Sprintf("app-%d.internal.example.net", i+1_000_000), host, "/b")
+		destinationRule(file, i, host)
+	},
+	// Four of five routes of each VirtualService are dead.
+	"dead-routes": func(file *strings.Builder, i int) {
+		host := fmt.Sprintf("api-%d.example.com", i)
+		serviceEntry(file, i, host)
+		routes(file, i, "istio-system/public", fmt.Sprintf("app-%d.internal.example.net", i), host, "")
+		routes(file, i+1_000_000, "istio-system/public", host, host, "")
+		destinationRule(file, i, host)
+	},
 	// DestinationRules are for wildcards.
 	"wildcards": func(file *strings.Builder, i int) {
 		host := fmt.Sprintf("api.team-%d.example.com", i)
@@ -66,6 +82,10 @@ spec:
 }
 
 func virtualService(file *strings.Builder, i int, host, destination string) {
+	routes(file, i, "istio-system/public", host, destination, fmt.Sprintf("/team-%d", i))
+}
+
+func routes(file *strings.Builder, i int, gateway, host, destination, prefix string) {
 	fmt.Fprintf(file, `---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -74,19 +94,19 @@ metadata:
   namespace: team-%d
 spec:
   hosts: ["%s"]
-  gateways: [istio-system/public]
+  gateways: [%s]
   http:
-`, i, i%200, host)
+`, i, i%200, host, gateway)
 	for r := range 5 {
 		fmt.Fprintf(file, `  - match:
     - uri:
-        prefix: /team-%d/%d
+        prefix: %s
     route:
     - destination:
         host: %s
         port:
           number: 80
-`, i, r, destination)
+`, strings.Repeat(prefix, 5-r), destination)
 	}
 }
 

@@ -134,7 +134,10 @@ func (d *decider) virtualService(old, vs *networkingv1.VirtualService) error {
 	for _, s := range sources {
 		hosts = append(hosts, mesh.HTTPDestinationHosts(s)...)
 	}
-	return d.rules(hosts, func(n mesh.Need) (mesh.Need, bool) {
+	if len(sources) == 1 {
+		return d.rules(hosts, func(host string) (mutate.RulePlan, error) { return d.site.rulesOf(host, vs) })
+	}
+	return d.rules(hosts, d.narrowed(func(n mesh.Need) (mesh.Need, bool) {
 		all := n.Sources
 		n.Sources = nil
 		for _, s := range all {
@@ -143,7 +146,7 @@ func (d *decider) virtualService(old, vs *networkingv1.VirtualService) error {
 			}
 		}
 		return n, len(n.Sources) > 0
-	})
+	}))
 }
 
 func (d *decider) headers(vs *networkingv1.VirtualService) {
@@ -239,9 +242,9 @@ func (d *decider) serviceEntry(se *networkingv1.ServiceEntry) error {
 		}
 		d.find(d.site.headersOfOthers(host)...)
 	}
-	return d.rules(hosts, func(n mesh.Need) (mesh.Need, bool) {
+	return d.rules(hosts, d.narrowed(func(n mesh.Need) (mesh.Need, bool) {
 		return n, slices.Contains(n.Service.Entries, se)
-	})
+	}))
 }
 
 // waits reports whether no HTTP route leads to the port of any of hosts yet, and
@@ -269,38 +272,52 @@ func (d *decider) destinationRule(dr *networkingv1.DestinationRule, raw map[stri
 	}
 	d.self, d.raw = dr, raw
 	isMember := func(e *mesh.Effective) bool { return e != nil && slices.ContainsFunc(e.Members, d.isSelf) }
-	return d.rules(append(d.world.Hosts(mesh.RuleHost(dr)), mesh.RuleHost(dr)), func(n mesh.Need) (mesh.Need, bool) {
+	return d.rules(append(d.world.Hosts(mesh.RuleHost(dr)), mesh.RuleHost(dr)), d.narrowed(func(n mesh.Need) (mesh.Need, bool) {
 		return n, isMember(n.Rule) || isMember(n.Hidden)
-	})
+	}))
 }
 
 func (d *decider) isSelf(dr *networkingv1.DestinationRule) bool {
 	return d.self != nil && mesh.ObjectOf(dr) == mesh.ObjectOf(d.self)
 }
 
-// rules plans the DestinationRules of hosts and keeps what concerns the object:
-// concerns narrows a need to the part of it that the object makes, and is false
-// when there is none. Other parts may belong to other teams.
-func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, bool)) error {
+// narrowed returns the plan of a host with the needs that concern the object: concerns
+// narrows a need to the part of it that the object makes, and is false when there is none.
+// Other parts may belong to other teams.
+func (d *decider) narrowed(concerns func(mesh.Need) (mesh.Need, bool)) func(host string) (mutate.RulePlan, error) {
+	return func(host string) (mutate.RulePlan, error) {
+		plan, err := d.site.rules(host)
+		plan.Needs, plan.Unmet = narrow(plan.Needs, concerns), narrow(plan.Unmet, concerns)
+		plan.Desired, plan.Changes = slices.Clone(plan.Desired), slices.Clone(plan.Changes)
+		for _, changes := range [][]mutate.RuleChange{plan.Desired, plan.Changes} {
+			for i := range changes {
+				changes[i].Needs = narrow(changes[i].Needs, concerns)
+			}
+		}
+		return plan, err
+	}
+}
+
+// rules decides about the DestinationRules of hosts. A plan has just the needs that concern
+// the object.
+func (d *decider) rules(hosts []string, planOf func(host string) (mutate.RulePlan, error)) error {
 	slices.Sort(hosts)
 	for _, host := range slices.Compact(hosts) {
-		plan, err := d.site.rules(host)
+		plan, err := planOf(host)
 		if err != nil {
 			return err
 		}
 		if err := d.takeBack(plan); err != nil {
 			return err
 		}
-		needs := narrow(plan.Needs, concerns)
-		if len(needs) == 0 {
+		if len(plan.Needs) == 0 {
 			continue
 		}
-		d.find(validate.TLS(host, needs)...)
+		d.find(validate.TLS(host, plan.Needs)...)
 		if d.policy.DestinationRules == policy.IgnoreRules {
 			continue
 		}
 		for _, c := range plan.Changes {
-			c.Needs = narrow(c.Needs, concerns)
 			if len(c.Needs) == 0 || c.Action == mutate.Adopt {
 				continue
 			}
@@ -316,9 +333,9 @@ func (d *decider) rules(hosts []string, concerns func(mesh.Need) (mesh.Need, boo
 				d.out.Rules = append(d.out.Rules, c)
 			}
 		}
-		d.find(tlsMissing(narrow(plan.Unmet, concerns), unmetWhy, unmetRemedy)...)
+		d.find(tlsMissing(plan.Unmet, unmetWhy, unmetRemedy)...)
 		if d.policy.DestinationRules == policy.CreateRules {
-			d.find(doubleTLS(d.world, plan, concerns)...)
+			d.find(doubleTLS(d.world, plan)...)
 		}
 	}
 	return nil
@@ -418,10 +435,10 @@ func tlsMissing(needs []mesh.Need, why, remedy string) []finding.Finding {
 // doubleTLS warns of rules on a port whose clients may speak TLS themselves, when
 // others than the gateways that need the rule see it, or these pass TLS through as
 // well: they get TLS inside TLS (istio #17031). It names those that are known to.
-func doubleTLS(w *mesh.World, plan mutate.RulePlan, concerns func(mesh.Need) (mesh.Need, bool)) []finding.Finding {
+func doubleTLS(w *mesh.World, plan mutate.RulePlan) []finding.Finding {
 	var out []finding.Finding
 	for _, c := range plan.Desired {
-		for _, n := range narrow(c.Needs, concerns) {
+		for _, n := range c.Needs {
 			if !n.Port.SpeaksTLS() {
 				continue
 			}

@@ -1,6 +1,9 @@
 package decision
 
 import (
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
@@ -17,20 +20,23 @@ type Site struct {
 	policy *policy.Policy
 	judged map[finding.Object]struct{}
 	// By host.
-	plans  map[string]planned
+	plans  map[string]*planned
 	others map[string][]finding.Finding
 }
 
 type planned struct {
 	plan mutate.RulePlan
 	err  error
+	// of are the plan's parts, by the VirtualService whose routes make the needs; nil: not
+	// yet taken apart.
+	of map[*networkingv1.VirtualService]*mutate.RulePlan
 }
 
 // NewSite returns the Site of a world, which must not be changed while it is in use. judged
 // are the objects that it will decide about, as far as they are known: what a ServiceEntry
 // says of the headers of one of them is left out, as Union does.
 func NewSite(w *mesh.World, pol *policy.Policy, judged ...metav1.Object) *Site {
-	s := &Site{world: w, policy: pol, judged: map[finding.Object]struct{}{}, plans: map[string]planned{}, others: map[string][]finding.Finding{}}
+	s := &Site{world: w, policy: pol, judged: map[finding.Object]struct{}{}, plans: map[string]*planned{}, others: map[string][]finding.Finding{}}
 	for _, o := range judged {
 		s.judged[mesh.ObjectOf(o)] = struct{}{}
 	}
@@ -42,13 +48,72 @@ func (s *Site) Decide(o metav1.Object, raw map[string]any) (Outcome, error) {
 	return s.decide(nil, o, raw)
 }
 
-func (s *Site) rules(host string) (mutate.RulePlan, error) {
+func (s *Site) planned(host string) *planned {
 	p, known := s.plans[host]
 	if !known {
+		p = &planned{}
 		p.plan, p.err = mutate.Rules(s.world, host, s.policy)
 		s.plans[host] = p
 	}
+	return p
+}
+
+// rules returns what the DestinationRules of host come to.
+func (s *Site) rules(host string) (mutate.RulePlan, error) {
+	p := s.planned(host)
 	return p.plan, p.err
+}
+
+// rulesOf returns the same with the needs alone that the routes of vs make.
+func (s *Site) rulesOf(host string, vs *networkingv1.VirtualService) (mutate.RulePlan, error) {
+	p := s.planned(host)
+	if p.of == nil {
+		p.of = byRoutes(p.plan)
+	}
+	if part := p.of[vs]; part != nil {
+		return *part, p.err
+	}
+	return mutate.RulePlan{}, p.err
+}
+
+// byRoutes takes a plan apart, in one pass over its needs.
+func byRoutes(plan mutate.RulePlan) map[*networkingv1.VirtualService]*mutate.RulePlan {
+	out := map[*networkingv1.VirtualService]*mutate.RulePlan{}
+	each := func(needs []mesh.Need, add func(*mutate.RulePlan, []mesh.Need)) {
+		parts := map[*networkingv1.VirtualService][]mesh.Need{}
+		for _, n := range needs {
+			for all := n.Sources; len(all) > 0; all = all[len(n.Sources):] {
+				vs := all[0].VirtualService
+				end := slices.IndexFunc(all, func(s mesh.Source) bool { return s.VirtualService != vs })
+				if end < 0 {
+					end = len(all)
+				}
+				n.Sources = all[:end:end]
+				parts[vs] = append(parts[vs], n)
+			}
+		}
+		for vs, needs := range parts {
+			if out[vs] == nil {
+				out[vs] = &mutate.RulePlan{Host: plan.Host}
+			}
+			add(out[vs], needs)
+		}
+	}
+	each(plan.Needs, func(part *mutate.RulePlan, needs []mesh.Need) { part.Needs = needs })
+	each(plan.Unmet, func(part *mutate.RulePlan, needs []mesh.Need) { part.Unmet = needs })
+	for _, c := range plan.Desired {
+		each(c.Needs, func(part *mutate.RulePlan, needs []mesh.Need) {
+			c.Needs = needs
+			part.Desired = append(part.Desired, c)
+		})
+	}
+	for _, c := range plan.Changes {
+		each(c.Needs, func(part *mutate.RulePlan, needs []mesh.Need) {
+			c.Needs = needs
+			part.Changes = append(part.Changes, c)
+		})
+	}
+	return out
 }
 
 // headersOfOthers finds the headers that stored routes to host lack. Only they themselves

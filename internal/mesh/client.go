@@ -232,29 +232,17 @@ func (w *World) gatewayNamespaces(selector map[string]string) []string {
 // sidecars returns the sidecar clients of a mesh VirtualService for host.
 func (w *World) sidecars(vs *networkingv1.VirtualService, sources []string, host string) []Client {
 	own := map[string]struct{}{}
-	add := func(namespace string, exportTo []string) {
-		own[namespace] = struct{}{}
-		for _, e := range exportTo {
-			if e != ExportPublic && e != ExportPrivate && e != ExportNone {
-				own[e] = struct{}{}
-			}
-		}
+	addNamed(own, vs.Namespace, vs.Spec.GetExportTo())
+	for _, ns := range w.namespacesOf(host) {
+		own[ns] = struct{}{}
 	}
-	add(vs.Namespace, vs.Spec.GetExportTo())
-	hosts := []string{host}
 	if HostsTellPorts(vs) {
 		for _, pattern := range VirtualServiceHosts(vs) {
-			hosts = append(hosts, w.Hosts(pattern)...)
-		}
-	}
-	for _, h := range hosts {
-		for _, se := range w.entries[h] {
-			add(se.Namespace, se.Spec.GetExportTo())
-		}
-	}
-	for _, h := range append(WildcardsOf(host), host) {
-		for _, dr := range w.RulesFor(h) {
-			add(dr.Namespace, dr.Spec.GetExportTo())
+			for _, h := range w.Hosts(pattern) {
+				for _, se := range w.entries[h] {
+					addNamed(own, se.Namespace, se.Spec.GetExportTo())
+				}
+			}
 		}
 	}
 	for _, ns := range sources {
@@ -272,6 +260,36 @@ func (w *World) sidecars(vs *networkingv1.VirtualService, sources []string, host
 		}
 	}
 	return out
+}
+
+// namespacesOf returns the namespaces that have a ServiceEntry or a DestinationRule for host,
+// or get one by name.
+func (w *World) namespacesOf(host string) []string {
+	if known, ok := w.namespaces.Load(host); ok {
+		return known.([]string)
+	}
+	own := map[string]struct{}{}
+	for _, se := range w.entries[host] {
+		addNamed(own, se.Namespace, se.Spec.GetExportTo())
+	}
+	for _, h := range append(WildcardsOf(host), host) {
+		for _, dr := range w.RulesFor(h) {
+			addNamed(own, dr.Namespace, dr.Spec.GetExportTo())
+		}
+	}
+	out := slices.Collect(maps.Keys(own))
+	w.namespaces.Store(host, out)
+	return out
+}
+
+// addNamed adds an object's namespace to set, and those that it is exported to by name.
+func addNamed(set map[string]struct{}, namespace string, exportTo []string) {
+	set[namespace] = struct{}{}
+	for _, e := range exportTo {
+		if e != ExportPublic && e != ExportPrivate && e != ExportNone {
+			set[e] = struct{}{}
+		}
+	}
 }
 
 // ClientsOf returns the sidecars and the gateways that may see host, whether
@@ -302,6 +320,9 @@ func containsAll(labels, want map[string]string) bool {
 }
 
 func labelText(labels map[string]string) string {
+	if len(labels) == 0 {
+		return ""
+	}
 	var b strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(labels)) {
 		b.WriteString(k + "=" + labels[k] + ",")

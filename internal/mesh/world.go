@@ -112,7 +112,9 @@ type World struct {
 
 	replaced map[string][]*networkingv1.DestinationRule // instead of rules, see WithRules
 
-	known *sync.Map // answers of Service
+	// What was asked before.
+	known      *sync.Map // answers of Service, which no rule changes
+	namespaces *sync.Map // answers of namespacesOf
 }
 
 // NewWorld indexes objs. Cost is linear in their size.
@@ -128,7 +130,7 @@ func NewWorld(objs Objects, opts Options) *World {
 		roots:    map[types.NamespacedName][]*networkingv1.VirtualService{},
 		gateways: map[types.NamespacedName]*networkingv1.Gateway{},
 		services: map[string][]*corev1.Service{},
-		known:    &sync.Map{},
+		known:    &sync.Map{}, namespaces: &sync.Map{},
 	}
 	for _, se := range objs.ServiceEntries {
 		for _, h := range ServiceEntryHosts(se) {
@@ -221,6 +223,7 @@ func (w *World) RulesFor(host string) []*networkingv1.DestinationRule {
 // host; nothing else is different.
 func (w *World) WithRules(host string, rules []*networkingv1.DestinationRule) *World {
 	out := *w
+	out.namespaces = &sync.Map{}
 	out.replaced = maps.Clone(w.replaced)
 	if out.replaced == nil {
 		out.replaced = map[string][]*networkingv1.DestinationRule{}
