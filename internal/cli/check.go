@@ -9,6 +9,7 @@ import (
 func newCheck(s Streams) *cobra.Command {
 	var in inputs
 	var out format
+	var color colors
 	cmd := &cobra.Command{
 		Use:   "check -f FILE [flags]",
 		Short: "Say what admission would refuse, warn of and add",
@@ -32,7 +33,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			if out.value == "json" {
 				err = writeCheckJSON(cmd.OutOrStdout(), v)
 			} else {
-				writeCheckText(cmd.OutOrStdout(), input, v)
+				writeCheckText(cmd.OutOrStdout(), color.style(s.Out), input, v)
 			}
 			if err == nil && finding.HasErrors(v.findings) {
 				err = errFound
@@ -42,5 +43,6 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	}
 	in.register(cmd)
 	out.register(cmd, "text", "json")
+	color.register(cmd)
 	return cmd
 }

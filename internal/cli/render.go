@@ -12,6 +12,7 @@ import (
 func newRender(s Streams) *cobra.Command {
 	var in inputs
 	var out format
+	var color colors
 	cmd := &cobra.Command{
 		Use:   "render -f FILE [flags]",
 		Short: "Print the objects as admission would store them",
@@ -38,7 +39,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			if err != nil {
 				return err
 			}
-			writeFindings(s.Err, input, v.findings)
+			writeFindings(s.Err, color.style(s.Err), input, v.findings)
 			if finding.HasErrors(v.findings) {
 				complain(s.Err, fmt.Errorf("nothing is rendered: admission would refuse the input (%s)", count(v.summary().Errors, "error")))
 				return errFound
@@ -55,6 +56,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	}
 	in.register(cmd)
 	out.register(cmd, "yaml", "json")
+	color.register(cmd)
 	return cmd
 }
 
