@@ -8,5 +8,5 @@
 //	                             JSON document
 //
 // YAML is read as kubectl reads it (sigs.k8s.io/yaml), strictly: a key twice in
-// one map is an error. goccy/go-yaml tells only positions.
+// one map is an error. go.yaml.in/yaml tells only positions.
 package manifest

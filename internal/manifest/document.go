@@ -37,8 +37,12 @@ func (d *Document) Name() string {
 // Place returns "file:line" of the field at path within the object, "" being the
 // object itself.
 func (d *Document) Place(path string) string {
-	return d.Source.File + ":" + strconv.Itoa(d.Source.lineOf(join(d.path, path)))
+	return d.Source.File + ":" + strconv.Itoa(d.Region(path).Line)
 }
+
+// Region returns where the field at path within the object stands, or the deepest
+// field on the way that is written.
+func (d *Document) Region(path string) Region { return d.Source.regionOf(join(d.path, path)) }
 
 // Tree decodes the raw object anew, as encoding/json reads it into a map.
 func (d *Document) Tree() map[string]any {

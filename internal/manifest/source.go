@@ -11,7 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/goccy/go-yaml/ast"
+	yamlv3 "go.yaml.in/yaml/v3"
 	sigsjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
@@ -32,7 +32,10 @@ type Source struct {
 	line      int    // of the first line of Text
 	json      []byte // the document as JSON; nil: only comments
 	documents []*Document
-	syntax    func() ast.Node
+	// Worked out once, and only where somebody asks.
+	syntax    func() *yamlv3.Node
+	starts    func() []int // offsets of the lines
+	oddBreaks func() bool
 }
 
 // Documents returns the objects of the source, a List's one by one.
@@ -44,7 +47,9 @@ func (s *Source) Tree() map[string]any { return decodeExact(s.json) }
 
 func newSource(file string, c chunk, text string, line int, raw []byte, isJSON bool) *Source {
 	s := &Source{File: display(file), Separator: c.separator, Text: text, JSON: isJSON, line: line, json: raw}
-	s.syntax = sync.OnceValue(func() ast.Node { return parseSyntax(s.Text) })
+	s.syntax = sync.OnceValue(func() *yamlv3.Node { return parseSyntax(s.Text, isJSON) })
+	s.starts = sync.OnceValue(func() []int { return lineStarts(s.Text) })
+	s.oddBreaks = sync.OnceValue(func() bool { return hasOddBreaks(s.Text) })
 	return s
 }
 
@@ -81,7 +86,7 @@ func parseChunk(file string, c chunk) ([]*Source, error) {
 	}
 	s := newSource(file, c, c.text, c.line, raw, false)
 	if raw[0] != '{' {
-		return nil, notAnObject(s, s.lineOf(""), raw)
+		return nil, notAnObject(s, s.head().Line, raw)
 	}
 	return []*Source{s}, nil
 }

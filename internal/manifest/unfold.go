@@ -71,7 +71,7 @@ func (u *unfolder) fail(path, msg string) {
 	if path != "" {
 		msg = path + ": " + msg
 	}
-	u.errs = append(u.errs, fmt.Errorf("%s:%d: %s", u.source.File, u.source.lineOf(path), msg))
+	u.errs = append(u.errs, fmt.Errorf("%s:%d: %s", u.source.File, u.source.regionOf(path).Line, msg))
 }
 
 // listOf reports whether the kind is a list to unfold, and of what; "" is of
