@@ -26,19 +26,27 @@ func (j *judgement) detailed(it *item) finding.Finding {
 			f.CoveredBy = append(f.CoveredBy, p)
 		}
 	}
-	parts := []string{j.sentence(it, by)}
-	if text := j.exampleText(it); text != "" {
+	sentence := j.sentence(it, by)
+	f.Summary = finding.Truncate(sentence, maxMessage)
+	parts := []string{sentence}
+	var text string
+	if f.Example, text = j.example(it); text != "" {
 		parts = append(parts, text)
 	}
 	if o := it.rootless; o != nil {
-		parts = append(parts, "This is a delegate: there are root matches under which Istio leaves "+httpPath(o.route)+
+		f.Notes = append(f.Notes, "This is a delegate: there are root matches under which Istio leaves "+httpPath(o.route)+
 			" out for a conflict, or widens "+f.Path+", and then it is live.")
 	}
-	if text := j.dashHint(it, by); text != "" {
-		parts = append(parts, text)
+	if text = j.dashHint(it, by); text != "" {
+		f.Notes = append(f.Notes, text)
 	}
-	f.Message = finding.Truncate(strings.Join(parts, " "), maxMessage)
+	f.Message = finding.Truncate(strings.Join(append(parts, f.Notes...), " "), maxMessage)
 	f.Remedy = finding.Truncate(j.remedy(it, by), maxMessage)
+	if it.entry == nil && len(by) > 0 {
+		if order := j.arrange().order; len(order) == len(j.flat.routes) {
+			f.Order = order
+		}
+	}
 	return f
 }
 
@@ -145,10 +153,11 @@ func scope(by []*unit) string {
 	return " " + strings.Join(out, " and ")
 }
 
-// exampleText shows one request and where it goes instead.
-func (j *judgement) exampleText(it *item) string {
+// example is one request and where it goes instead, and the sentence that says so; nil
+// where none is known.
+func (j *judgement) example(it *item) (example *finding.Example, text string) {
 	if it.sibling != nil {
-		return ""
+		return nil, ""
 	}
 	route := it.verdict.route
 	u := it.entry
@@ -156,27 +165,30 @@ func (j *judgement) exampleText(it *item) string {
 		judged := j.flat.routes[route].judged
 		i := slices.IndexFunc(judged, func(u *unit) bool { return u.never == "" })
 		if i < 0 {
-			return ""
+			return nil, ""
 		}
 		u = judged[i]
 	}
 	r, taker := u.verdict.request, u.verdict.taker
 	if r == nil || taker == nil || taker.route == route {
-		return ""
+		return nil, ""
 	}
-	here, there := destination(j.http(taker.route)), destination(j.http(route))
 	at := ""
 	if j.flat.several && !j.flat.delegate {
 		at = j.flat.gatewayOf(u)
 	}
-	text := "For example, " + r.text(at) + " goes to " + here
-	if !slices.ContainsFunc(it.by(), func(o *unit) bool { return o.route == taker.route }) || here == there {
-		text += " by " + taker.path()
+	example = &finding.Example{Request: r.text(at), GoesTo: destination(j.http(taker.route)), By: taker.path()}
+	if there := destination(j.http(route)); there != example.GoesTo {
+		example.InsteadOf = there
 	}
-	if here != there {
-		text += " instead of " + there
+	text = "For example, " + example.Request + " goes to " + example.GoesTo
+	if example.InsteadOf == "" || !slices.ContainsFunc(it.by(), func(o *unit) bool { return o.route == taker.route }) {
+		text += " by " + example.By
 	}
-	return text + "."
+	if example.InsteadOf != "" {
+		text += " instead of " + example.InsteadOf
+	}
+	return example, text + "."
 }
 
 // dashHint: a covering entry and a sibling that set different fields and, as one

@@ -344,13 +344,17 @@ func TestRouteOrderSeed(t *testing.T) {
 			remedy := `Put spec.http[1], spec.http[2] before spec.http[0]. The order that works: ` +
 				`spec.http[1] (uri prefix "/.well-known/openid-configuration"), spec.http[2] (uri prefix "/oauth/discovery/keys"), spec.http[0] (uri prefix "/").`
 			of := func(i int, path string) finding.Finding {
+				const bucket = "samplebucket1234.s3.ap-southeast-2.amazonaws.com:443"
+				summary := `Istio silently drops every route after a catch-all: spec.http[0].match[0] (uri prefix "/") takes every request, ` +
+					fmt.Sprintf(`so spec.http[%d] (uri prefix %q, to %s) can never match.`, i, path, bucket)
 				return finding.Finding{
 					Code: finding.CatchAllNotLast, Severity: finding.Error, Object: object,
 					Path: fmt.Sprintf("spec.http[%d]", i), CoveredBy: []string{"spec.http[0].match[0]"},
-					Message: `Istio silently drops every route after a catch-all: spec.http[0].match[0] (uri prefix "/") takes every request, ` +
-						fmt.Sprintf(`so spec.http[%d] (uri prefix %q, to samplebucket1234.s3.ap-southeast-2.amazonaws.com:443) can never match. `, i, path) +
-						`For example, GET ` + path + ` goes to welcome:8080 instead of samplebucket1234.s3.ap-southeast-2.amazonaws.com:443.`,
+					Message: summary + ` For example, GET ` + path + ` goes to welcome:8080 instead of ` + bucket + `.`,
 					Remedy:  remedy,
+					Summary: summary,
+					Example: &finding.Example{Request: "GET " + path, GoesTo: "welcome:8080", By: "spec.http[0].match[0]", InsteadOf: bucket},
+					Order:   []int{1, 2, 0},
 					Subject: fmt.Sprintf("uri prefix %q\n-> \"samplebucket1234.s3.ap-southeast-2.amazonaws.com\"\n", path),
 				}
 			}

@@ -188,7 +188,24 @@ func (s *shadow) finding() finding.Finding {
 	}
 	f.Message = finding.Truncate(f.Message, maxMessage)
 	f.Remedy = finding.Truncate(f.Remedy, maxMessage)
+	f.Related = s.related()
 	return f
+}
+
+// related are the matches that take the requests, or the VirtualService that sidecars
+// take instead.
+func (s *shadow) related() []finding.Place {
+	if s.mesh {
+		return []finding.Place{{Object: mesh.ObjectOf(s.by.vs), Path: "spec.hosts", Text: "sidecars take this one"}}
+	}
+	var out []finding.Place
+	for _, t := range s.takers {
+		p := finding.Place{Object: mesh.ObjectOf(t.of.vs), Path: t.unit.path(), Text: "takes the requests"}
+		if !slices.Contains(out, p) && len(out) < maxCovering {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // valueOf returns what writes the values of headers and parameters that m matches. Whoever

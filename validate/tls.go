@@ -71,6 +71,10 @@ func tlsFinding(code finding.Code, host string, n mesh.Need, src *mesh.Source) f
 		vs := mesh.ObjectOf(src.VirtualService)
 		who = fmt.Sprintf("the HTTP requests that %s sends to %s:%d", vs, host, port)
 		f.Subject += " " + vs.String()
+		f.Related = []finding.Place{{
+			Object: vs, Path: fmt.Sprintf("spec.http[%d].route[%d].destination", src.Route, src.Destination),
+			Text: fmt.Sprintf("sends plaintext HTTP to %s:%d", host, port),
+		}}
 	}
 	switch code {
 	case finding.TLSDisabled:
@@ -136,10 +140,12 @@ func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding
 				f.Message = fmt.Sprintf("%s lists %q but is not exported to %s, where the proxies of this route run; they have no cluster for it, so the requests fail and no TLS can be added.",
 					mesh.ObjectOf(exact[0]), host, clientNames(clients))
 				f.Remedy = "Export the ServiceEntry to them: see its exportTo."
+				f.Related = []finding.Place{{Object: mesh.ObjectOf(exact[0]), Path: "spec.exportTo", Text: "is not exported to the proxies"}}
 			} else if wild := w.WildcardServiceEntriesFor(host); len(wild) > 0 {
 				f.Message = fmt.Sprintf("only the wildcard of %s covers %q; Envoy has no cluster for the exact host, so the requests fail and no TLS can be added.",
 					mesh.ObjectOf(wild[0]), host)
 				f.Remedy = fmt.Sprintf("List %q in the hosts of a ServiceEntry.", host)
+				f.Related = []finding.Place{{Object: mesh.ObjectOf(wild[0]), Path: "spec.hosts", Text: "only a wildcard covers the host"}}
 			} else {
 				continue
 			}

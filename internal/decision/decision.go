@@ -423,6 +423,7 @@ func tlsMissing(needs []mesh.Need, why, remedy string) []finding.Finding {
 		for _, s := range n.Sources {
 			f.Object = mesh.ObjectOf(s.VirtualService)
 			f.Path = fmt.Sprintf("spec.http[%d].route[%d].destination", s.Route, s.Destination)
+			f.Related = []finding.Place{{Object: mesh.ObjectOf(n.Port.Entry), Path: portPath(n.Port), Text: "the port speaks TLS"}}
 			out = append(out, f)
 		}
 	}

@@ -93,10 +93,43 @@ type Finding struct {
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 
+	// What follows says parts of the Message and the Remedy once more, for machines and for
+	// those who lay them out otherwise. Each is there only where it applies.
+
+	// Summary is the Message without Example and Notes.
+	Summary string `json:"summary,omitempty"`
+	// Example is one request that goes wrong.
+	Example *Example `json:"example,omitempty"`
+	// Notes are hints on how it may have come about.
+	Notes []string `json:"notes,omitempty"`
+	// Order is the order of spec.http in which every route is live, as indexes of the
+	// present one. It is shared among findings.
+	Order []int `json:"order,omitempty"`
+	// Related are places of other objects that have a part in it.
+	Related []Place `json:"related,omitempty"`
+
 	// Subject identifies what the finding is about independently of its place
 	// in the object, so that the ratchet recognises it after routes have moved.
 	// Empty: Path serves.
 	Subject string `json:"-"`
+}
+
+// Example is a request and where it goes.
+type Example struct {
+	// Request is method, path, and in brackets what else is of account.
+	Request string `json:"request"`
+	// GoesTo is the destination that gets it, by the match at path By.
+	GoesTo string `json:"goesTo"`
+	By     string `json:"by"`
+	// InsteadOf is the destination that is meant; empty where it is the same.
+	InsteadOf string `json:"insteadOf,omitempty"`
+}
+
+// Place is a field of an object, and what it has to do with a finding about another.
+type Place struct {
+	Object Object `json:"object"`
+	Path   string `json:"path"`
+	Text   string `json:"text"`
 }
 
 // MaxText bounds what one finding may print, in bytes.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -46,6 +47,7 @@ func TestEveryCodeIsExercisedAndDocumented(t *testing.T) {
 		if assert.Contains(t, documented, code, "%s: no section in %s", code, findingsPage) {
 			assert.True(t, said[code][documented[code]], "%s: no scenario comes to the example\n%s", code, documented[code])
 		}
+		assert.Regexp(t, `(?im)^- \[`+"`"+code+"`"+`\]\(#`+strings.ToLower(code)+`\), .*: `+finding.Code(code).Title()+`$`, string(page))
 	}
 	for code := range documented {
 		assert.Contains(t, codes, code, "documented, and unknown")

@@ -8,9 +8,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/cli"
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/validate"
 )
 
 func runCLI(t *testing.T, s *Scenario, args ...string) (out string, code int) {
@@ -64,6 +66,57 @@ func TestScenariosThroughCheck(t *testing.T) {
 			assert.Equal(t, want, code)
 		})
 	}
+}
+
+// The parts of a finding say what its message and remedy say, and the order works.
+func TestPartsOfFindings(t *testing.T) {
+	t.Parallel()
+	all, err := All(root)
+	require.NoError(t, err)
+	examples, orders, related := 0, 0, 0
+	for _, s := range all {
+		out, _ := runCLI(t, s, "check", "-o", "json", "-f", s.RequestFile)
+		var got struct{ Findings []finding.Finding }
+		require.NoError(t, json.Unmarshal([]byte(out), &got), out)
+		for _, f := range got.Findings {
+			assert.True(t, strings.HasPrefix(f.Message, f.Summary), s.Name)
+			for _, note := range f.Notes {
+				assert.Contains(t, f.Message, note, s.Name)
+			}
+			if e := f.Example; e != nil {
+				examples++
+				assert.Contains(t, f.Message, "For example, "+e.Request+" goes to "+e.GoesTo, s.Name)
+				assert.Contains(t, f.Message, e.InsteadOf, s.Name)
+				assert.Contains(t, f.CoveredBy, e.By, s.Name)
+			}
+			if f.Order != nil {
+				orders++
+				var vs *networkingv1.VirtualService
+				for _, o := range s.Request {
+					if v, ok := o.Typed.(*networkingv1.VirtualService); ok && v.Name == f.Object.Name && v.Namespace == f.Object.Namespace {
+						vs = v.DeepCopy()
+					}
+				}
+				routes := vs.Spec.Http
+				vs.Spec.Http = nil
+				for _, i := range f.Order {
+					vs.Spec.Http = append(vs.Spec.Http, routes[i])
+				}
+				assert.Len(t, vs.Spec.Http, len(routes), s.Name)
+				assert.False(t, finding.HasErrors(validate.RouteOrder(vs, nil)), s.Name)
+			}
+			for _, p := range f.Related {
+				related++
+				assert.NotEqual(t, f.Object, p.Object, s.Name)
+				if f.Code != finding.TLSMissing { // It names the host.
+					assert.Contains(t, f.Message, p.Object.Namespace+"/"+p.Object.Name, s.Name)
+				}
+			}
+		}
+	}
+	assert.Greater(t, examples, 10)
+	assert.Greater(t, orders, 10)
+	assert.Greater(t, related, 10)
 }
 
 // render prints of every scenario that is admitted what is stored, then the rules
