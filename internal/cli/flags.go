@@ -7,33 +7,78 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/cluster"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
 
 // inputs are the flags that all commands on manifests share.
 type inputs struct {
+	judging
 	files      []string
 	background []string
-	policyFile string
 	namespace  string
+	// orCluster says that without -f the objects of the cluster are taken.
+	orCluster bool
+
+	readCluster bool // says validate
+}
+
+// judging are the flags that all commands which judge objects share.
+type judging struct {
+	access     cluster.Access
+	policyFile string
+	mode       string
+}
+
+// chunkSize is how many objects are asked for at once, as in kubectl.
+const chunkSize = 500
+
+func (j *judging) register(cmd *cobra.Command) {
+	j.access.ChunkSize, j.access.UserAgent = chunkSize, "egress-tls"
+	f := cmd.Flags()
+	f.StringVar(&j.policyFile, "policy", "", "policy `FILE` (EgressTLSPolicy) of the webhook; without it, that of the webhook in the cluster, if one is read, else its defaults")
+	f.StringVar(&j.mode, "mode", "", "judge every namespace as in `MODE`, enforce, warn or audit, whatever its label and the policy say; exempt ones stay exempt")
+	f.StringVar(&j.access.Kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the cluster to read; without it $KUBECONFIG or ~/.kube/config")
+	f.StringVar(&j.access.Context, "context", "", "`CONTEXT` of the kubeconfig; without it its current one")
+	f.StringVar(&j.access.RequestTimeout, "request-timeout", "0", "`TIME`, such as 30s, after which a request to the cluster is given up; 0: never")
+}
+
+func (j *judging) validate(cmd *cobra.Command) error {
+	switch policy.Mode(j.mode) {
+	case "", policy.Enforce, policy.Warn, policy.Audit:
+		return nil
+	}
+	return usage(cmd, fmt.Errorf("unknown mode %q for --mode; it is one of enforce, warn, audit", j.mode))
+}
+
+// named reports whether the command line names a cluster: with an empty value it is that
+// of the default kubeconfig.
+func (j *judging) named(cmd *cobra.Command) bool {
+	return cmd.Flags().Changed("kubeconfig") || cmd.Flags().Changed("context")
 }
 
 func (in *inputs) register(cmd *cobra.Command) {
+	in.judging.register(cmd)
 	// Not StringSlice: a comma in a file's name is no separator.
 	f := cmd.Flags()
 	f.StringArrayVarP(&in.files, "filename", "f", nil, "`FILE`, directory (recursively *.yaml, *.yml, *.json) or - for stdin; may be repeated")
 	f.StringArrayVar(&in.background, "background", nil, "`FILE`, directory or - with what the cluster holds already: it counts, but is neither checked nor printed; may be repeated")
-	f.StringVar(&in.policyFile, "policy", "", "policy `FILE` (EgressTLSPolicy) of the webhook; without it, its defaults")
 	f.StringVarP(&in.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
 }
 
 func (in *inputs) validate(cmd *cobra.Command) error {
-	if len(in.files) == 0 {
+	if len(in.files) == 0 && !in.orCluster {
 		return usage(cmd, errors.New("no input: give at least one -f FILE"))
+	}
+	in.readCluster = len(in.files) == 0 || in.named(cmd)
+	if len(in.background) > 0 && in.readCluster {
+		return usage(cmd, errors.New("the background is either --background or the cluster (--kubeconfig, --context)"))
 	}
 	if slices.Contains(in.files, "-") && slices.Contains(in.background, "-") {
 		return usage(cmd, errors.New("stdin can be read only once: -f - and --background - exclude each other"))
 	}
-	return nil
+	return in.judging.validate(cmd)
 }
 
 // format is the flag -o: one of a few words, the first is the default.
@@ -57,9 +102,9 @@ func (o *format) validate(cmd *cobra.Command) error {
 // inputHelp explains what the shared flags do.
 const inputHelp = `Input is YAML or JSON, any number of documents, List objects unfolded. Kinds other
 than those of Istio that matter here are ignored. Objects see each other, whatever
-file they are in, and what --background gives; an object that is in both replaces
-the one in the background. Services (or gatewayNamespaces in the policy) tell where
-gateways run.
+file they are in, and what --background or the cluster (--kubeconfig, --context) gives;
+an object that is in both replaces the one in the background. Services (or
+gatewayNamespaces in the policy) tell where gateways run.
 
 Namespaces are enforced as the policy's mode says. A Namespace object in the input
 with the label egress-tls.dev/mode changes that for its objects: with warn or audit,

@@ -40,7 +40,7 @@ func (in *inputs) judge(cmd *cobra.Command, out *format, s Streams, toRender boo
 	if err := in.validate(cmd); err != nil {
 		return nil, verdict{}, err
 	}
-	input, err := in.load(s.In)
+	input, err := in.load(cmd.Context(), s)
 	if err != nil {
 		return nil, verdict{}, err
 	}
@@ -79,7 +79,7 @@ func (in *input) judge(toRender bool) (verdict, error) {
 		mode := in.mode(d.Object.GetNamespace())
 		outcome, err := site.Judge(d.Object, d.Tree(), mode, written)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %s: %w", d.Place(""), d.Name(), err))
+			errs = append(errs, fmt.Errorf("%s%s: %w", d.Prefix(""), d.Name(), err))
 			continue
 		}
 		out.judgements = append(out.judgements, judgement{d, mode, outcome})
@@ -102,12 +102,19 @@ func (v verdict) noteUndecided(w io.Writer) {
 
 // mode returns the mode of a namespace.
 func (in *input) mode(namespace string) policy.Mode {
-	mode, _ := in.policy.ModeFor(namespace, in.labels[namespace])
+	label := in.labels[namespace]
+	if in.everywhere != "" {
+		label = string(in.everywhere)
+	}
+	mode, _ := in.policy.ModeFor(namespace, label)
 	return mode
 }
 
 // warnOfLabels says which mode labels count for nothing.
 func (in *input) warnOfLabels(w io.Writer) {
+	if in.everywhere != "" {
+		return
+	}
 	for _, ns := range slices.Sorted(maps.Keys(in.labels)) {
 		if mode, known := in.policy.ModeFor(ns, in.labels[ns]); !known {
 			fmt.Fprintf(w, "egress-tls: warning: Namespace %s: label %s is %q, which is no mode; the policy's mode %s applies\n",

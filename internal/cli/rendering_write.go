@@ -95,7 +95,7 @@ func (r *rendering) writeJSON(w io.Writer) error {
 func patch(d *manifest.Document, object map[string]any, edits []mutate.Edit) ([]mutate.Operation, error) {
 	ops, err := mutate.Patch(object, edits)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", d.Place(""), d.Name(), err)
+		return nil, fmt.Errorf("%s%s: %w", d.Prefix(""), d.Name(), err)
 	}
 	return ops, nil
 }

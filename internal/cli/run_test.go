@@ -53,6 +53,8 @@ func TestUsage(t *testing.T) {
 		"check format":     {[]string{"check", "-f", "-", "-o", "yaml"}, "unknown output format \"yaml\" for -o; it is one of text, json\nsee 'egress-tls check --help'"},
 		"render format":    {[]string{"render", "-f", "-", "-o", ""}, "unknown output format \"\" for -o; it is one of yaml, json\nsee 'egress-tls render --help'"},
 		"stdin twice":      {[]string{"check", "-f", "-", "--background", "-"}, "stdin can be read only once: -f - and --background - exclude each other\nsee 'egress-tls check --help'"},
+		"two backgrounds":  {[]string{"check", "-f", "-", "--background", "b", "--kubeconfig="}, "the background is either --background or the cluster (--kubeconfig, --context)\nsee 'egress-tls check --help'"},
+		"mode":             {[]string{"render", "-f", "-", "--mode", "off"}, "unknown mode \"off\" for --mode; it is one of enforce, warn, audit\nsee 'egress-tls render --help'"},
 		"version argument": {[]string{"version", "x"}, "unexpected argument \"x\"; files are given as -f FILE\nsee 'egress-tls version --help'"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,6 +82,8 @@ func TestVersion(t *testing.T) {
 
 func TestUnusableInput(t *testing.T) {
 	dir := t.TempDir()
+	empty := write(t, "kubeconfig", "apiVersion: v1\nkind: Config\n")
+	nobody := write(t, "kubeconfig", `{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}], clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]}`)
 	policy := write(t, "policy.yaml", "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\nmode: strict\n")
 	for name, tc := range map[string]struct {
 		stdin string
@@ -96,6 +100,10 @@ func TestUnusableInput(t *testing.T) {
 		"no policy":        {vsOf(""), []string{"-f", "-", "--policy", dir + "/p"}, "failed to read the policy: open " + dir + "/p: no such file or directory"},
 		"no background":    {vsOf(""), []string{"-f", "-", "--background", dir + "/b"}, "failed to read " + dir + "/b: no such file or directory"},
 		"all errors":       {"a: [", []string{"-f", "-", "--background", dir + "/b"}, "stdin:1: invalid YAML: did not find expected node content\nfailed to read " + dir + "/b: no such file or directory"},
+		"no kubeconfig":    {vsOf(""), []string{"-f", "-", "--kubeconfig", dir + "/k"}, "failed to find the cluster: stat " + dir + "/k: no such file or directory"},
+		"no context":       {vsOf(""), []string{"-f", "-", "--kubeconfig", empty, "--context", "k"}, `failed to find the cluster: context "k" does not exist`},
+		"no cluster":       {vsOf(""), []string{"-f", "-", "--kubeconfig", empty}, "there is no cluster: no kubeconfig was found in $KUBECONFIG or ~/.kube/config, and this is no Pod; name one with --kubeconfig FILE"},
+		"no answer":        {vsOf(""), []string{"-f", "-", "--kubeconfig", nobody}, "failed to ask the cluster for the versions of networking.istio.io: Get \"http://127.0.0.1:1/apis/networking.istio.io\": dial tcp 127.0.0.1:1: connect: connection refused"},
 		"bounded messages": {strings.Repeat("5\n---\n", 25), []string{"-f", "-"}, scalarErrors(20) + "and 5 more"},
 	} {
 		for _, verb := range []string{"check", "render"} {

@@ -1,13 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/cluster"
 	"github.com/egress-tls/egress-tls-webhook/internal/decision"
 	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
@@ -20,23 +21,42 @@ type input struct {
 	files, background *manifest.Set
 	// labels are the mode labels of the Namespace objects.
 	labels map[string]string
+	// everywhere is the mode of all namespaces but the exempt ones; "": labels and policy say.
+	everywhere policy.Mode
 }
 
-func (in *inputs) load(stdin io.Reader) (*input, error) {
-	out := &input{policy: policy.Default(), labels: map[string]string{}}
+func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
+	out := &input{labels: map[string]string{}, everywhere: policy.Mode(in.mode)}
 	var errs [3]error
-	if in.policyFile != "" {
-		out.policy, errs[0] = loadPolicy(in.policyFile)
-	}
-	opts := manifest.Options{Namespace: in.namespace, Stdin: stdin}
+	opts := manifest.Options{Namespace: in.namespace, Stdin: s.In}
+	out.policy, errs[0] = in.loadPolicy()
 	out.files, errs[1] = manifest.Load(in.files, opts)
 	out.background, errs[2] = manifest.Load(in.background, opts)
+	// What is wrong with files is said without waiting for a cluster.
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	// Nothing at all is a mistake in a pipeline, not a clean bill.
-	if len(out.files.Documents) == 0 {
+	if len(in.files) > 0 && len(out.files.Documents) == 0 {
 		return nil, errors.New("the input holds no objects")
+	}
+	if in.readCluster {
+		into := &out.background
+		if len(in.files) == 0 {
+			into = &out.files
+		}
+		c, err := cluster.Connect(in.access)
+		if err != nil {
+			return nil, err
+		}
+		if *into, err = loadStored(ctx, c); err != nil {
+			return nil, err
+		}
+		if in.policyFile == "" {
+			if out.policy, err = installedPolicy(ctx, c, s.Err); err != nil {
+				return nil, err
+			}
+		}
 	}
 	out.inherit()
 	for _, set := range []*manifest.Set{out.background, out.files} {
@@ -49,12 +69,16 @@ func (in *inputs) load(stdin io.Reader) (*input, error) {
 	return out, nil
 }
 
-func loadPolicy(file string) (*policy.Policy, error) {
-	data, err := os.ReadFile(file)
+// loadPolicy returns the policy of the file, and the defaults without one.
+func (j *judging) loadPolicy() (*policy.Policy, error) {
+	if j.policyFile == "" {
+		return policy.Default(), nil
+	}
+	data, err := os.ReadFile(j.policyFile)
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the policy: %w", err)
 	}
-	return policy.Load(file, data)
+	return policy.Load(j.policyFile, data)
 }
 
 // inherit gives an object the identity of the stored one that it replaces, as the

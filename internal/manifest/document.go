@@ -35,9 +35,20 @@ func (d *Document) Name() string {
 }
 
 // Place returns "file:line" of the field at path within the object, "" being the
-// object itself.
+// object itself. It is "" for what stands in no file.
 func (d *Document) Place(path string) string {
+	if d.Source.File == "" {
+		return ""
+	}
 	return d.Source.File + ":" + strconv.Itoa(d.Region(path).Line)
+}
+
+// Prefix is what a message about the field at path starts with.
+func (d *Document) Prefix(path string) string {
+	if place := d.Place(path); place != "" {
+		return place + ": "
+	}
+	return ""
 }
 
 // Region returns where the field at path within the object stands, or the deepest

@@ -82,17 +82,23 @@ func (s *Set) add(file string, data []byte, namespace string) []error {
 			errs = append(errs, err)
 		}
 		for _, d := range src.documents {
-			s.Documents = append(s.Documents, d)
-			if d.Object == nil || d.Object.GetName() == "" {
-				continue
+			if err := s.put(d); err != nil {
+				errs = append(errs, err)
 			}
-			key := KeyOf(d.Kind, d.Object)
-			if other := s.byKey[key]; other != nil {
-				errs = append(errs, fmt.Errorf("%s: %s is defined already at %s", d.Place(""), d.Name(), other.Place("")))
-				continue
-			}
-			s.byKey[key] = d
 		}
 	}
 	return errs
+}
+
+func (s *Set) put(d *Document) error {
+	s.Documents = append(s.Documents, d)
+	if d.Object == nil || d.Object.GetName() == "" {
+		return nil
+	}
+	key := KeyOf(d.Kind, d.Object)
+	if other := s.byKey[key]; other != nil {
+		return fmt.Errorf("%s%s is defined already at %s", d.Prefix(""), d.Name(), other.Place(""))
+	}
+	s.byKey[key] = d
+	return nil
 }

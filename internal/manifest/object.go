@@ -29,7 +29,7 @@ type object interface {
 func decode(d *Document, namespace string) (metav1.Object, error) {
 	fresh, err := kindOf(d.APIVersion, d.Kind)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.Place(""), err)
+		return nil, fmt.Errorf("%s%w", d.Prefix(""), err)
 	}
 	if fresh == nil {
 		return nil, nil
@@ -40,7 +40,7 @@ func decode(d *Document, namespace string) (metav1.Object, error) {
 	}
 	out.GetObjectKind().SetGroupVersionKind(schema.FromAPIVersionAndKind(d.APIVersion, d.Kind))
 	if out.GetName() == "" && out.GetGenerateName() == "" {
-		return nil, fmt.Errorf("%s: %s has no metadata.name", d.Place(""), d.Kind)
+		return nil, fmt.Errorf("%s%s has no metadata.name", d.Prefix(""), d.Kind)
 	}
 	if _, ok := out.(*corev1.Namespace); !ok && out.GetNamespace() == "" {
 		out.SetNamespace(namespace)

@@ -29,7 +29,7 @@ func decodeError(d *Document, namespace string, fresh func() object) error {
 	if ns, ok := meta["namespace"].(string); ok && ns != "" {
 		namespace = ns
 	}
-	return fmt.Errorf("%s: %s %s/%s: %s: %s", d.Place(at.String()), d.Kind, namespace, name, at, reason(value, err))
+	return fmt.Errorf("%s%s %s/%s: %s: %s", d.Prefix(at.String()), d.Kind, namespace, name, at, reason(value, err))
 }
 
 // fieldPath leads to a field through maps and lists.

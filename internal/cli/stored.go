@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/cluster"
+	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+)
+
+// loadStored reads what the cluster holds, as if it stood in manifests.
+func loadStored(ctx context.Context, c *cluster.Cluster) (*manifest.Set, error) {
+	objects, err := c.Objects(ctx, func(string, int, int64) {})
+	if err != nil {
+		return nil, err
+	}
+	out := manifest.Stored()
+	var errs []error
+	for _, o := range objects {
+		errs = append(errs, out.AddStored(o.APIVersion, o.Kind, o.Raw))
+	}
+	return out, errors.Join(errs...)
+}
+
+// installedPolicy returns the policy of the webhook in the cluster. Where that cannot be
+// read it says so and takes the defaults: who may read the routes need not be let near the
+// webhook.
+func installedPolicy(ctx context.Context, c *cluster.Cluster, w io.Writer) (*policy.Policy, error) {
+	file, place, err := c.Policy(ctx)
+	if err != nil {
+		fmt.Fprintf(w, "egress-tls: note: the defaults of the policy are taken, since that of the cluster cannot be read: %v; --policy FILE names one\n", err)
+		return policy.Default(), nil
+	}
+	return policy.Load(place, file)
+}

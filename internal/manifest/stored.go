@@ -1,0 +1,46 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Stored returns an empty set, for AddStored.
+func Stored() *Set { return &Set{byKey: map[Key]*Document{}} }
+
+// AddStored adds an object of the given version and kind as the API server holds it.
+// It stands in no file: its Place is "".
+func (s *Set) AddStored(apiVersion, kind string, raw []byte) error {
+	raw, err := withoutManagedFields(raw)
+	if err != nil {
+		return fmt.Errorf("failed to read a stored %s: %w", kind, err)
+	}
+	d := &Document{Source: newSource("", chunk{}, "", 0, raw, true), APIVersion: apiVersion, Kind: kind, json: raw}
+	if d.Object, err = decode(d, ""); err != nil {
+		return err
+	}
+	d.Source.documents = []*Document{d}
+	s.Sources = append(s.Sources, d.Source)
+	return s.put(d)
+}
+
+// withoutManagedFields drops what may be the larger half of a stored object and says
+// nothing about it.
+func withoutManagedFields(raw []byte) ([]byte, error) {
+	var object, meta map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(object["metadata"], &meta); err != nil {
+		return nil, err
+	}
+	if _, has := meta["managedFields"]; !has {
+		return raw, nil
+	}
+	delete(meta, "managedFields")
+	var err error
+	if object["metadata"], err = json.Marshal(meta); err != nil {
+		return nil, err
+	}
+	return json.Marshal(object)
+}
