@@ -20,6 +20,8 @@ type inputs struct {
 	namespace  string
 	// orCluster says that without -f the objects of the cluster are taken.
 	orCluster bool
+	// only is the namespace whose stored objects are judged; "": all.
+	only string
 
 	readCluster bool // says validate
 }

@@ -12,8 +12,9 @@ import (
 )
 
 // loadStored reads what the cluster holds, as if it stood in manifests.
-func loadStored(ctx context.Context, c *cluster.Cluster) (*manifest.Set, error) {
-	objects, err := c.Objects(ctx, func(string, int, int64) {})
+func loadStored(ctx context.Context, c *cluster.Cluster, p progress) (*manifest.Set, error) {
+	defer p.erase()
+	objects, err := c.Objects(ctx, p.show)
 	if err != nil {
 		return nil, err
 	}

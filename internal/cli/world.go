@@ -49,7 +49,7 @@ func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
 		if err != nil {
 			return nil, err
 		}
-		if *into, err = loadStored(ctx, c); err != nil {
+		if *into, err = loadStored(ctx, c, newProgress(s.Err)); err != nil {
 			return nil, err
 		}
 		if in.policyFile == "" {
@@ -58,7 +58,6 @@ func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
 			}
 		}
 	}
-	out.inherit()
 	for _, set := range []*manifest.Set{out.background, out.files} {
 		for _, d := range set.Documents {
 			if ns, ok := d.Object.(*corev1.Namespace); ok {
@@ -66,6 +65,12 @@ func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
 			}
 		}
 	}
+	if in.only != "" {
+		if err := out.split(in.only); err != nil {
+			return nil, err
+		}
+	}
+	out.inherit()
 	return out, nil
 }
 

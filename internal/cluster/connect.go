@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -57,10 +58,10 @@ func Connect(a Access) (*Cluster, error) {
 }
 
 // get reads what is at a path of the API server.
-func (c *Cluster) get(ctx context.Context, path string, params map[string]string) ([]byte, error) {
+func (c *Cluster) get(ctx context.Context, path string, params url.Values) ([]byte, error) {
 	request := c.client.Get().AbsPath(path).SetHeader("Accept", runtime.ContentTypeJSON)
-	for name, value := range params {
-		request = request.Param(name, value)
+	for name := range params {
+		request = request.Param(name, params.Get(name))
 	}
 	result := request.Do(ctx)
 	// Error tells what the API server said, unlike Raw.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +69,7 @@ func (c *Cluster) Objects(ctx context.Context, progress Progress) ([]Object, err
 			version = r.group + "/" + istio
 			path = "/apis/" + version + "/" + r.plural
 		}
-		items, err := c.list(ctx, path, func(read int, left int64) { progress(r.plural, read, left) })
+		items, err := c.list(ctx, path, nil, func(read int, left int64) { progress(r.plural, read, left) })
 		switch {
 		case apierrors.IsForbidden(err):
 			forbidden = append(forbidden, r.String())
@@ -122,14 +124,15 @@ func (c *Cluster) istioVersion(ctx context.Context) (string, error) {
 
 // list reads a list in chunks. Where that takes so long that the API server has forgotten
 // the moment of the first one, it is read at once.
-func (c *Cluster) list(ctx context.Context, path string, progress func(read int, left int64)) ([]runtime.RawExtension, error) {
+func (c *Cluster) list(ctx context.Context, path string, selector url.Values, progress func(read int, left int64)) ([]runtime.RawExtension, error) {
 	var items []runtime.RawExtension
 	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		params := map[string]string{"limit": strconv.FormatInt(options.Limit, 10)}
+		params := url.Values{"limit": {strconv.FormatInt(options.Limit, 10)}}
+		maps.Copy(params, selector)
 		if options.Continue == "" {
 			items = nil
 		} else {
-			params["continue"] = options.Continue
+			params.Set("continue", options.Continue)
 		}
 		raw, err := c.get(ctx, path, params)
 		if err != nil {

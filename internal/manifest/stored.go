@@ -20,8 +20,25 @@ func (s *Set) AddStored(apiVersion, kind string, raw []byte) error {
 		return err
 	}
 	d.Source.documents = []*Document{d}
+	return s.putStored(d)
+}
+
+func (s *Set) putStored(d *Document) error {
 	s.Sources = append(s.Sources, d.Source)
 	return s.put(d)
+}
+
+// SplitStored divides a set of stored objects into those of a namespace and all others.
+func (s *Set) SplitStored(namespace string) (within, others *Set) {
+	within, others = Stored(), Stored()
+	for _, d := range s.Documents {
+		to := others
+		if d.Object.GetNamespace() == namespace {
+			to = within
+		}
+		_ = to.putStored(d) // Each is there once already.
+	}
+	return within, others
 }
 
 // withoutManagedFields drops what may be the larger half of a stored object and says

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+)
+
+func newScan(s Streams) *cobra.Command {
+	in := inputs{orCluster: true}
+	var out format
+	var color colors
+	var summaryOnly bool
+	cmd := &cobra.Command{
+		Use:   "scan [flags]",
+		Short: "Check what a cluster holds",
+		Long: `scan checks every ServiceEntry, VirtualService and DestinationRule that is stored in a
+cluster, as check does with manifests: what admission would refuse, warn of and add if
+each were applied anew; and it names rules of the webhook's own that nothing needs.
+
+It finds the cluster as kubectl does, reads, and changes nothing. Objects see each
+other whatever namespace they are in; -n says which are judged. The policy is that of
+the webhook that is installed in the cluster, unless --policy names one.
+
+Namespaces are judged as in their mode: a label egress-tls.dev/mode, or else the
+policy's. With warn or audit, errors count as warnings and nothing would be added;
+with off, as for namespaces that the policy exempts, nothing is looked at. So before
+a namespace is enforced, --mode enforce tells what that would do.
+
+Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
+		Example: `  egress-tls scan
+  egress-tls scan --context production -n shop
+  egress-tls scan --mode enforce --summary
+  egress-tls scan -o json | jq '.summary.namespaces'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if summaryOnly && out.value != "text" {
+				return usage(cmd, errors.New("--summary is for -o text; the other formats have the summary too"))
+			}
+			input, v, err := in.judge(cmd, &out, s, false)
+			if err != nil {
+				return err
+			}
+			result, err := input.scan(v)
+			if err != nil {
+				return err
+			}
+			switch {
+			case out.value == "json":
+				err = writeJSON(cmd.OutOrStdout(), result)
+			case summaryOnly:
+				writeScanSummary(cmd.OutOrStdout(), color.style(s.Out), result)
+			default:
+				writeScanText(cmd.OutOrStdout(), color.style(s.Out), input, v, result)
+			}
+			if err == nil && finding.HasErrors(v.findings) {
+				err = errFound
+			}
+			return err
+		},
+	}
+	in.judging.register(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&in.only, "namespace", "n", "", "judge only what is in `NAMESPACE`; without it, in all")
+	f.Int64Var(&in.access.ChunkSize, "chunk-size", chunkSize, "read the objects in chunks of `N`; 0: all at once")
+	f.BoolVar(&summaryOnly, "summary", false, "print only the table of namespaces")
+	out.register(cmd, "text", "json")
+	color.register(cmd)
+	return cmd
+}
+
+// split leaves only the objects of a namespace to be judged; all others still count.
+func (in *input) split(namespace string) error {
+	if _, ok := in.labels[namespace]; !ok {
+		return fmt.Errorf("there is no namespace %q in the cluster", namespace)
+	}
+	in.files, in.background = in.files.SplitStored(namespace)
+	return nil
+}

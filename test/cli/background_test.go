@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Alone, the VirtualService leads nowhere: its ServiceEntry is in the cluster. The cluster's
+// own payments has no say any more.
+const payments = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: payments
+  namespace: shop
+spec:
+  hosts: [api.payments.example.com]
+  http:
+  - route: # all of it
+    - destination: {host: api.payments.example.com, port: {number: 443}}
+    headers: {request: {set: {Host: other.example.com, X-Forwarded-Proto: https}}}
+`
+
+func TestClusterAsBackground(t *testing.T) {
+	site(t)
+	file := filepath.Join(t.TempDir(), "payments.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(payments), 0o600))
+	const nothing = "0 errors, 0 warnings in 1 object.\n"
+	assert.Equal(t, result{0, nothing, ""}, egressTLS(t, "", "check", "-f", file), "no cluster is read unasked")
+
+	got := egressTLS(t, payments, "check", "-o", "json", "-f", "-", "--kubeconfig", plane.Kubeconfig)
+	assert.Zero(t, got.code)
+	assert.Equal(t, noPolicy, got.stderr)
+	golden(t, "check.json", got.stdout)
+	assert.Equal(t, got, egressTLS(t, payments, "check", "-o", "json", "-f", "-", "--kubeconfig="), "the default kubeconfig")
+	assert.Equal(t, result{2, "", "egress-tls: failed to find the cluster: context \"none\" does not exist\n"}, egressTLS(t, "", "check", "-f", file, "--context", "none"))
+
+	got = egressTLS(t, "", "render", "-f", file, "--kubeconfig", plane.Kubeconfig)
+	assert.Zero(t, got.code)
+	golden(t, "render.yaml", normal(got.stdout))
+}
+
+func TestNoSuchNamespace(t *testing.T) {
+	site(t)
+	assert.Equal(t, result{2, "", noPolicy + "egress-tls: there is no namespace \"shp\" in the cluster\n"}, egressTLS(t, "", "scan", "-n", "shp"))
+}
+
+// kubectl finds the binary by its name on the PATH.
+func TestKubectlPlugin(t *testing.T) {
+	binary, err := plane.Build(t.Context(), "./cmd/egress-tls")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.Symlink(binary, filepath.Join(dir, "kubectl-egress_tls")))
+	t.Setenv("PATH", dir)
+	site(t)
+	got := plane.Kubectl(t.Context(), "", "egress-tls", "scan", "-n", "legacy", "--summary")
+	assert.Equal(t, noPolicy, got.Stderr)
+	assert.Equal(t, `NAMESPACE  MODE     OBJECTS  ERRORS  WARNINGS  TO ADD  FINDINGS
+legacy     audit          1       0         1       0  UnreachableRoute 1
+
+0 errors, 1 warning in 1 object of 1 namespace.
+`, got.Stdout)
+	assert.Zero(t, got.ExitCode)
+}

@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+)
+
+var stored sync.Once
+
+// site stores testdata/site.yaml, once.
+func site(t *testing.T) {
+	t.Helper()
+	stored.Do(func() {
+		text, err := os.ReadFile("testdata/site.yaml")
+		require.NoError(t, err)
+		kubectl(t, strings.ReplaceAll(string(text), "egress-tls-gone-example-com-NAME", mesh.RuleName("gone.example.com", nil)), "apply", "-f", "-")
+	})
+}
+
+const noPolicy = "egress-tls: note: the defaults of the policy are taken, since that of the cluster cannot be read: no webhook is installed; --policy FILE names one\n"
+
+func TestScan(t *testing.T) {
+	site(t)
+	text := egressTLS(t, "", "scan")
+	assert.Equal(t, 1, text.code)
+	assert.Equal(t, noPolicy, text.stderr)
+	golden(t, "scan.txt", text.stdout)
+
+	asJSON := egressTLS(t, "", "scan", "-o", "json")
+	assert.Equal(t, 1, asJSON.code)
+	golden(t, "scan.json", asJSON.stdout)
+
+	pages := egressTLS(t, "", "scan", "-o", "json", "--chunk-size", "1")
+	assert.Equal(t, asJSON, pages, "it does not matter how objects are read")
+}
