@@ -3,9 +3,12 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/cluster"
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 )
 
@@ -13,7 +16,7 @@ func newScan(s Streams) *cobra.Command {
 	in := inputs{orCluster: true}
 	var out format
 	var color colors
-	var summaryOnly bool
+	var summaryOnly, report bool
 	cmd := &cobra.Command{
 		Use:   "scan [flags]",
 		Short: "Check what a cluster holds",
@@ -21,7 +24,8 @@ func newScan(s Streams) *cobra.Command {
 cluster, as check does with manifests: what admission would refuse, warn of and add if
 each were applied anew; and it names rules of the webhook's own that nothing needs.
 
-It finds the cluster as kubectl does, reads, and changes nothing. Objects see each
+It finds the cluster as kubectl does, and changes nothing but the report objects that
+--report asks for: named egress-tls, one in each namespace, kept up to date. Objects see each
 other whatever namespace they are in; -n says which are judged. The policy is that of
 the webhook that is installed in the cluster, unless --policy names one.
 
@@ -48,6 +52,11 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			if err != nil {
 				return err
 			}
+			if report {
+				if err := in.report(cmd, s, input, v, result); err != nil {
+					return err
+				}
+			}
 			switch {
 			case out.value == "json":
 				err = writeJSON(cmd.OutOrStdout(), result)
@@ -67,6 +76,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	f.StringVarP(&in.only, "namespace", "n", "", "judge only what is in `NAMESPACE`; without it, in all")
 	f.Int64Var(&in.access.ChunkSize, "chunk-size", chunkSize, "read the objects in chunks of `N`; 0: all at once")
 	f.BoolVar(&summaryOnly, "summary", false, "print only the table of namespaces")
+	f.BoolVar(&report, "report", false, "write a report object into each namespace (openreports.io Report or wgpolicyk8s.io PolicyReport)")
 	out.register(cmd, "text", "json")
 	color.register(cmd)
 	return cmd
@@ -78,5 +88,23 @@ func (in *input) split(namespace string) error {
 		return fmt.Errorf("there is no namespace %q in the cluster", namespace)
 	}
 	in.files, in.background = in.files.SplitStored(namespace)
+	return nil
+}
+
+// report writes what was found into the cluster.
+func (in *inputs) report(cmd *cobra.Command, s Streams, read *input, v verdict, r scanResult) error {
+	reports, err := read.reports(v, r)
+	if err != nil {
+		return err
+	}
+	c, err := cluster.Connect(in.access)
+	if err != nil {
+		return err
+	}
+	written, err := c.WriteReports(cmd.Context(), reports, in.only, metav1.Timestamp{Seconds: time.Now().Unix()})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Err, "egress-tls: note: %s\n", written)
 	return nil
 }

@@ -26,7 +26,7 @@ var plane *controlplane.ControlPlane
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(controlplane.RunTests(m, controlplane.Options{}, func(cp *controlplane.ControlPlane) { plane = cp }))
+	os.Exit(controlplane.RunTests(m, controlplane.Options{AuditUser: scanner}, func(cp *controlplane.ControlPlane) { plane = cp }))
 }
 
 // result is what a process leaves.
