@@ -105,3 +105,32 @@ func normal(yaml string) string {
 	}
 	return out.String()
 }
+
+const page = "../../docs/scan.md"
+
+// section returns the block of code behind a mark in docs/scan.md, and what is around it.
+func section(t *testing.T, mark string) (before, block, behind string) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	start := strings.Index(string(text), "<!-- "+mark+": ")
+	require.GreaterOrEqual(t, start, 0, mark)
+	for range 2 { // the mark and the fence
+		start += strings.Index(string(text)[start:], "\n") + 1
+	}
+	size := strings.Index(string(text)[start:], "```\n<!-- end of "+mark+" -->\n")
+	require.GreaterOrEqual(t, size, 0, mark)
+	return string(text)[:start], string(text)[start : start+size], string(text)[start+size:]
+}
+
+// documented holds that docs/scan.md shows a command with its output.
+func documented(t *testing.T, mark, command, output string) {
+	t.Helper()
+	before, block, behind := section(t, mark)
+	want := "$ " + command + "\n" + output
+	if *update {
+		require.NoError(t, os.WriteFile(page, []byte(before+want+behind), 0o644)) //nolint:gosec // A page of the repository.
+		return
+	}
+	require.Equal(t, want, block)
+}

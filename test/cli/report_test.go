@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -85,6 +86,8 @@ func testReports(t *testing.T, as string) {
 	assert.Equal(t, "egress-tls: note: Report: 2 created, 2 deleted\n", report(t))
 	assert.Empty(t, versions(t, "policyreports"))
 	golden(t, "report.yaml", normal(kubectl(t, "", "get", "reports", "-n", "shop", "egress-tls", "-o", "yaml")))
+	table := regexp.MustCompile(`(?m) +\S+$`).ReplaceAllString(kubectl(t, "", "get", "reports", "-A"), "") // without AGE
+	documented(t, "reports", "kubectl get reports -A", table)
 	before := versions(t, "reports")
 	assert.Equal(t, "egress-tls: note: Report: 2 unchanged\n", report(t))
 	assert.Equal(t, before, versions(t, "reports"))

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,21 +18,6 @@ const (
 	scanner = "system:serviceaccount:" + system + ":egress-tls-scan"
 )
 
-// section returns the first block of code behind a mark in docs/scan.md.
-func section(t *testing.T, mark string) string {
-	t.Helper()
-	page, err := os.ReadFile("../../docs/scan.md")
-	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(page), "<!-- "+mark+": ")
-	require.True(t, ok, mark)
-	_, rest, ok = strings.Cut(rest, "\n```")
-	require.True(t, ok, mark)
-	_, rest, _ = strings.Cut(rest, "\n")
-	block, _, ok := strings.Cut(rest, "```\n<!-- end of "+mark+" -->\n")
-	require.True(t, ok, mark)
-	return block
-}
-
 // A ServiceAccount with the rights that docs/scan.md names can do all that scan does, and
 // has used each of them in the end.
 func TestRights(t *testing.T) {
@@ -47,10 +31,11 @@ egress-tls:   kubectl create clusterrole egress-tls-scan --verb=list --resource=
 egress-tls:   kubectl create clusterrolebinding egress-tls-scan --clusterrole=egress-tls-scan --user=USER
 `}, egressTLS(t, "", "scan", as))
 
-	rights := section(t, "rights")
+	_, rights, _ := section(t, "rights")
 	kubectl(t, "", "create", "namespace", system)
 	kubectl(t, rights, "apply", "-f", "-")
-	for line := range strings.Lines(section(t, "bindings")) {
+	_, bindings, _ := section(t, "bindings")
+	for line := range strings.Lines(bindings) {
 		args := strings.Fields(line)
 		require.Equal(t, "kubectl", args[0])
 		kubectl(t, "", args[1:]...)

@@ -31,7 +31,7 @@ func TestScan(t *testing.T) {
 	text := egressTLS(t, "", "scan")
 	assert.Equal(t, 1, text.code)
 	assert.Equal(t, noPolicy, text.stderr)
-	golden(t, "scan.txt", text.stdout)
+	documented(t, "scan", "egress-tls scan", text.stdout)
 
 	asJSON := egressTLS(t, "", "scan", "-o", "json")
 	assert.Equal(t, 1, asJSON.code)
