@@ -185,6 +185,36 @@ func mismatches(vs *networkingv1.VirtualService, r *networking.HTTPRoute, ri int
 	return out
 }
 
+// Arriving is what requests bring to a destination in the headers of which Headers decides.
+type Arriving struct {
+	// Host and ForwardedProto are what they are set to, "" when they stay as they came.
+	Host, ForwardedProto string
+	// ProtoRemoved says that X-Forwarded-Proto is taken away.
+	ProtoRemoved bool
+}
+
+// Arrive returns what arrives at destination di of route ri of vs. What the route sets wins
+// over what the destination sets, and a delegate's route may have it from its root.
+func Arrive(w *mesh.World, vs *networkingv1.VirtualService, ri, di int) Arriving {
+	r := vs.Spec.GetHttp()[ri]
+	var levels []*networking.Headers
+	var out Arriving
+	for _, on := range append([]*networking.HTTPRoute{r}, inherited(w, vs, r)...) {
+		levels = append(levels, on.GetHeaders())
+		out.Host = cmp.Or(out.Host, on.GetRewrite().GetAuthority())
+	}
+	for _, h := range append(levels, r.GetRoute()[di].GetHeaders()) {
+		if value, ok := authority(h); ok {
+			out.Host = cmp.Or(out.Host, value)
+		}
+		if out.ForwardedProto == "" && !out.ProtoRemoved && touches(h, ForwardedProtoHeader) {
+			value, ok := setTo(h, ForwardedProtoHeader)
+			out.ForwardedProto, out.ProtoRemoved = value, !ok
+		}
+	}
+	return out
+}
+
 // touches reports whether the user sets, adds or removes the named request
 // header.
 func touches(h *networking.Headers, name string) bool {
@@ -204,11 +234,14 @@ func touches(h *networking.Headers, name string) bool {
 	return false
 }
 
-// authority returns the Host that h sets; set wins over add, as in Istio.
-func authority(h *networking.Headers) (string, bool) {
+// authority returns the Host that h sets.
+func authority(h *networking.Headers) (string, bool) { return setTo(h, HostHeader) }
+
+// setTo returns what h sets the named request header to; set wins over add, as in Istio.
+func setTo(h *networking.Headers, name string) (string, bool) {
 	for _, m := range []map[string]string{h.GetRequest().GetSet(), h.GetRequest().GetAdd()} {
 		for _, k := range slices.Sorted(maps.Keys(m)) {
-			if sameHeader(k, HostHeader) {
+			if sameHeader(k, name) {
 				return m[k], true
 			}
 		}

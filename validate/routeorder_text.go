@@ -112,6 +112,22 @@ func entryText(r *networking.HTTPMatchRequest, quote, value func(string) string)
 	return strings.Join(out, ", ")
 }
 
+// RouteText lists the conditions of a route, cut, for who may read them.
+func RouteText(r *networking.HTTPRoute) string { return routeText(r, quote) }
+
+// TLSRouteText lists the conditions of a TLS route, cut.
+func TLSRouteText(r *networking.TLSRoute) string {
+	var out []string
+	for _, m := range r.GetMatch() {
+		text := "sniHosts " + quote(strings.Join(m.GetSniHosts(), ", "))
+		if m.GetPort() != 0 {
+			text += ", port " + strconv.Itoa(int(m.GetPort()))
+		}
+		out = append(out, text)
+	}
+	return finding.Truncate(strings.Join(out, " or "), maxCondition)
+}
+
 // routeText lists the conditions of a route, cut; value is as in entryText.
 func routeText(r *networking.HTTPRoute, value func(string) string) string {
 	if len(r.GetMatch()) == 0 {

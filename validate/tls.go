@@ -60,7 +60,7 @@ func tlsFinding(code finding.Code, host string, n mesh.Need, src *mesh.Source) f
 		Code:     code,
 		Severity: finding.Error,
 		Object:   mesh.ObjectOf(n.TLS.From),
-		Path:     tlsPath(n.TLS),
+		Path:     n.TLS.WordPath(),
 		Subject:  fmt.Sprintf("%s:%d", host, port),
 	}
 	if n.TLS.Level == mesh.LevelSubset || n.TLS.Level == mesh.LevelSubsetPort {
@@ -90,24 +90,6 @@ func tlsFinding(code finding.Code, host string, n mesh.Need, src *mesh.Source) f
 		f.Remedy = "Use mode: SIMPLE, or MUTUAL with a certificate that the host accepts."
 	}
 	return f
-}
-
-func tlsPath(t mesh.TLS) string {
-	policy := "spec.trafficPolicy"
-	if t.Level == mesh.LevelSubset || t.Level == mesh.LevelSubsetPort {
-		policy = fmt.Sprintf("spec.subsets[%d].trafficPolicy", t.Subset)
-	}
-	if t.Settings == nil && t.Upper != nil {
-		// The word was said above an entry without tls.
-		if t.Level == mesh.LevelSubsetPort && t.From.Spec.GetSubsets()[t.Subset].GetTrafficPolicy().GetTls() == nil {
-			policy = "spec.trafficPolicy"
-		}
-		return policy + ".tls"
-	}
-	if t.Level == mesh.LevelPort || t.Level == mesh.LevelSubsetPort {
-		return fmt.Sprintf("%s.portLevelSettings[%d].tls", policy, t.Entry)
-	}
-	return policy + ".tls"
 }
 
 // Reachable finds the destinations of vs that no exact, visible ServiceEntry

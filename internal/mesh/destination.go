@@ -95,7 +95,7 @@ func (w *World) calledPorts(vs *networkingv1.VirtualService, client Client) []ui
 					continue
 				}
 				for _, p := range svc.Ports() {
-					if p.takesHTTP() {
+					if p.TakesHTTP() {
 						out = append(out, p.GetNumber())
 					}
 				}
@@ -113,9 +113,9 @@ func HostsTellPorts(vs *networkingv1.VirtualService) bool {
 	})
 }
 
-// takesHTTP reports whether sidecars route HTTP requests at the port: its protocol
+// TakesHTTP reports whether sidecars route HTTP requests at the port: its protocol
 // is HTTP, or none that Istio knows, which is sniffed (IsHTTPOrSniffed).
-func (p Port) takesHTTP() bool {
+func (p Port) TakesHTTP() bool {
 	switch strings.ToLower(p.GetProtocol()) {
 	case "https", "tls", "tcp", "mongo", "redis", "mysql", "udp":
 		return false

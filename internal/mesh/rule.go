@@ -79,29 +79,43 @@ func (w *World) EffectiveRules(client Client, svc *Service) (rules []*Effective,
 }
 
 func (w *World) lookupRules(clientNamespace string, svc *Service) []*Effective {
-	root := w.opts.RootNamespace
-	if clientNamespace != root {
-		if clientNamespace != OtherNamespaces {
-			if found := w.poolLookup(clientNamespace, poolLocal, svc.Host); len(found) > 0 {
-				return found
-			}
-		}
-	} else if found := w.poolLookup(root, poolRootPrivate, svc.Host); len(found) > 0 {
-		return found
-	}
-	for _, namespace := range []string{svc.Namespace, root} {
-		var exported []*Effective
-		for _, e := range w.poolLookup(namespace, poolExported, svc.Host) {
-			if len(e.exportTo) == 0 || has(e.exportTo, ExportPublic) ||
-				(clientNamespace != OtherNamespaces && has(e.exportTo, clientNamespace)) {
-				exported = append(exported, e)
-			}
-		}
-		if len(exported) > 0 {
-			return exported
+	for _, p := range w.places(clientNamespace, svc) {
+		if found := w.visibleRules(p, clientNamespace, svc.Host); len(found) > 0 {
+			return found
 		}
 	}
 	return nil
+}
+
+// place is a step of the lookup: a namespace, and those of its rules that count there.
+type place struct {
+	namespace string
+	pool      pool
+}
+
+// places returns the steps of the lookup for a client, in their order.
+func (w *World) places(clientNamespace string, svc *Service) []place {
+	root := w.opts.RootNamespace
+	exported := []place{{svc.Namespace, poolExported}, {root, poolExported}}
+	switch clientNamespace {
+	case root:
+		return append([]place{{root, poolRootPrivate}}, exported...)
+	case OtherNamespaces:
+		return exported
+	}
+	return append([]place{{clientNamespace, poolLocal}}, exported...)
+}
+
+// visibleRules returns the rules of a place that the client sees.
+func (w *World) visibleRules(p place, clientNamespace, host string) []*Effective {
+	found := w.poolLookup(p.namespace, p.pool, host)
+	if p.pool != poolExported {
+		return found
+	}
+	return slices.DeleteFunc(found, func(e *Effective) bool {
+		return len(e.exportTo) > 0 && !has(e.exportTo, ExportPublic) &&
+			(clientNamespace == OtherNamespaces || !has(e.exportTo, clientNamespace))
+	})
 }
 
 // pool is one of the indexes that istiod's setDestinationRules sorts the rules

@@ -46,23 +46,39 @@ func (w *World) Service(client Client, host string) *Service {
 	if IsWildcard(host) {
 		return nil
 	}
+	return w.serviceOf(client, host)
+}
+
+// CalledService returns what a call of client to the exact host comes to: the service
+// of that host, or else the one of the most specific wildcard that it sees.
+func (w *World) CalledService(client Client, host string) *Service {
+	for _, h := range append([]string{host}, WildcardsOf(host)...) {
+		if svc := w.serviceOf(client, h); svc != nil {
+			return svc
+		}
+	}
+	return nil
+}
+
+// serviceOf remembers what it answered.
+func (w *World) serviceOf(client Client, host string) *Service {
 	key := serviceKey{client.Namespace, client.Gateway, host}
 	if known, ok := w.known.Load(key); ok {
 		return known.(*Service)
 	}
-	svc := w.service(client, host)
+	svc := w.lookUpService(client, host)
 	w.known.Store(key, svc)
 	return svc
 }
 
-// serviceKey is all of a client that Service looks at.
+// serviceKey is all of a client that a service depends on.
 type serviceKey struct {
 	namespace string
 	gateway   bool
 	host      string
 }
 
-func (w *World) service(client Client, host string) *Service {
+func (w *World) lookUpService(client Client, host string) *Service {
 	var named, public []*networkingv1.ServiceEntry
 	for _, se := range w.entries[host] {
 		switch exportedTo(se.Spec.GetExportTo(), se.Namespace, client.Namespace) {

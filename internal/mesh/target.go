@@ -26,21 +26,34 @@ type View struct {
 // clients for which it is a target: the service they see has the destination's
 // port, and that wants TLS origination. Nothing: it is a target for nobody.
 func (w *World) Targets(vs *networkingv1.VirtualService, route *networking.HTTPRoute, d *networking.Destination) []View {
-	host := ResolveHost(d.GetHost(), vs.Namespace)
-	if !w.MayBeTarget(host) {
+	if !w.MayBeTarget(ResolveHost(d.GetHost(), vs.Namespace)) {
+		return nil
+	}
+	return slices.DeleteFunc(w.views(vs, route, d), func(v View) bool {
+		routed, _ := v.Port.Originates()
+		return !routed
+	})
+}
+
+// views returns what the clients of one HTTP route of vs see of a destination of it;
+// nothing of those that see no service behind its host, or not the port.
+func (w *World) views(vs *networkingv1.VirtualService, route *networking.HTTPRoute, d *networking.Destination) []View {
+	var out []View
+	for _, c := range w.Clients(vs, route, ResolveHost(d.GetHost(), vs.Namespace)) {
+		out = append(out, w.ViewsOf(c, vs, d)...)
+	}
+	return out
+}
+
+// ViewsOf returns what one client that executes a route of vs sees of a destination.
+func (w *World) ViewsOf(client Client, vs *networkingv1.VirtualService, d *networking.Destination) []View {
+	svc := w.RoutedService(client, ResolveHost(d.GetHost(), vs.Namespace))
+	if svc == nil {
 		return nil
 	}
 	var out []View
-	for _, c := range w.Clients(vs, route, host) {
-		svc := w.RoutedService(c, host)
-		if svc == nil {
-			continue
-		}
-		for _, port := range w.destinationPorts(vs, c, svc, d) {
-			if routed, _ := port.Originates(); routed {
-				out = append(out, View{c, svc, port})
-			}
-		}
+	for _, port := range w.destinationPorts(vs, client, svc, d) {
+		out = append(out, View{client, svc, port})
 	}
 	return out
 }
@@ -127,16 +140,7 @@ func (w *World) Needs(host string, always bool) []Need {
 	}
 	var out []Need
 	for _, n := range needs {
-		rules, hidden := w.EffectiveRules(n.Client, n.Service)
-		for _, e := range rules {
-			m := n
-			m.Rule, m.TLS = e, e.TLS(n.Port.GetNumber(), n.Subset)
-			out = append(out, m)
-		}
-		if len(rules) == 0 || !rules[len(rules)-1].FitsAll(n.Client) {
-			n.Hidden = hidden
-			out = append(out, n)
-		}
+		out = append(out, w.Judged(n)...)
 	}
 	slices.SortStableFunc(out, func(a, b Need) int {
 		return cmp.Or(
@@ -146,6 +150,23 @@ func (w *World) Needs(host string, always bool) []Need {
 			cmp.Compare(a.Subset, b.Subset),
 		)
 	})
+	return out
+}
+
+// Judged returns n with what is in force for it: one for each rule of some of the
+// client's workloads, and one for those that have none.
+func (w *World) Judged(n Need) []Need {
+	var out []Need
+	rules, hidden := w.EffectiveRules(n.Client, n.Service)
+	for _, e := range rules {
+		m := n
+		m.Rule, m.TLS = e, e.TLS(n.Port.GetNumber(), n.Subset)
+		out = append(out, m)
+	}
+	if len(rules) == 0 || !rules[len(rules)-1].FitsAll(n.Client) {
+		n.Hidden = hidden
+		out = append(out, n)
+	}
 	return out
 }
 

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -57,6 +58,36 @@ func (t TLS) Disabled() bool {
 // Word returns what the user said about TLS, also on the level above an entry
 // without tls; nil: nothing.
 func (t TLS) Word() *networking.ClientTLSSettings { return cmp.Or(t.Settings, t.Upper) }
+
+// Path returns the field of From that decides: a tls, or what lacks one.
+func (t TLS) Path() string {
+	path := t.policyPath()
+	if t.Level == LevelPort || t.Level == LevelSubsetPort {
+		path = fmt.Sprintf("%s.portLevelSettings[%d]", path, t.Entry)
+	}
+	if t.Settings != nil {
+		path += ".tls"
+	}
+	return path
+}
+
+// WordPath returns the field of From that holds Word.
+func (t TLS) WordPath() string {
+	switch {
+	case t.Settings != nil || t.Upper == nil:
+		return strings.TrimSuffix(t.Path(), ".tls") + ".tls"
+	case t.Level == LevelSubsetPort && t.From.Spec.GetSubsets()[t.Subset].GetTrafficPolicy().GetTls() == nil:
+		return "spec.trafficPolicy.tls"
+	}
+	return t.policyPath() + ".tls"
+}
+
+func (t TLS) policyPath() string {
+	if t.Level == LevelSubset || t.Level == LevelSubsetPort {
+		return fmt.Sprintf("spec.subsets[%d].trafficPolicy", t.Subset)
+	}
+	return "spec.trafficPolicy"
+}
 
 // CredentialIgnored reports whether a sidecar drops the settings and sends
 // plaintext, or would those above an entry without tls: SIMPLE or MUTUAL with a

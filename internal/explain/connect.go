@@ -1,0 +1,271 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/decision"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
+)
+
+// port returns how client connects to a port of svc.
+func (h *host) port(c mesh.Client, svc *mesh.Service, p mesh.Port, ways []way) ClientPort {
+	routed, _ := p.Originates()
+	out := ClientPort{Port: portOf(p.ServicePort), ExpectsTLS: routed, Connections: []Connection{}}
+	bySubset := map[string][]Way{}
+	for _, w := range ways {
+		if slices.Contains(w.ports(c), p.GetNumber()) {
+			bySubset[w.subset] = append(bySubset[w.subset], w.Way)
+		}
+	}
+	if !c.Gateway && !svc.Unexported {
+		if p.TakesHTTP() {
+			if vs := h.world.CallsTakenBy(c, h.Host, p.GetNumber()); vs != nil {
+				out.CallsTakenBy = refOf(vs)
+			}
+		}
+		if out.CallsTakenBy == nil {
+			bySubset[""] = append(bySubset[""], Way{Kind: Direct, Speaks: speaks(p)})
+		}
+	}
+	for _, subset := range slices.Sorted(maps.Keys(bySubset)) {
+		needs := h.world.Judged(mesh.Need{View: mesh.View{Client: c, Service: svc, Port: p}, Subset: subset})
+		for i, n := range needs {
+			conn := h.connection(n, bySubset[subset])
+			conn.Others = len(needs) > 1 && conn.Workloads == nil && i == len(needs)-1
+			out.Connections = append(out.Connections, conn)
+		}
+	}
+	return out
+}
+
+func speaks(p mesh.Port) string {
+	switch {
+	case p.SpeaksTLS():
+		return "TLS"
+	case p.TakesHTTP():
+		return "HTTP"
+	}
+	return "TCP"
+}
+
+func (h *host) connection(n mesh.Need, ways []Way) Connection {
+	out := Connection{
+		State: None, Subset: n.Subset, Rule: h.rule(n), TLS: contextOf(n), Why: whyText(n), Passed: []PassedRule{}, Adds: h.webhook.adds(n), Ways: slices.Clone(ways),
+	}
+	if n.Rule != nil {
+		out.Workloads = n.Rule.Selector
+	}
+	for _, p := range h.world.PassedRules(n.Client, n.Service) {
+		if n.Rule == nil || !slices.Contains(n.Rule.Members, p.Rule) {
+			passed := PassedRule{Ref: *refOf(p.Rule), Host: mesh.RuleHost(p.Rule), Reason: p.Reason, Text: ruleText(p, n.Client, n.Service, h.world)}
+			if p.By != nil {
+				passed.By = refOf(p.By)
+			}
+			out.Passed = append(out.Passed, passed)
+		}
+	}
+	for i := range out.Ways {
+		w := &out.Ways[i]
+		w.State = stateOf(n, out.TLS, w.Speaks)
+		if out.TLS != nil && out.TLS.AutoSNI {
+			w.SNI = w.Host
+			if w.Kind == Direct && w.SNI == "" && !mesh.IsWildcard(h.Host) {
+				w.SNI = h.Host
+			}
+		}
+		if w.Dead == "" {
+			out.State = worse(out.State, w.State)
+		}
+	}
+	return out
+}
+
+// stateOf is what becomes of what comes to a connection.
+func stateOf(n mesh.Need, tls *TLSContext, speaks string) State {
+	switch {
+	case n.TLS.Level == mesh.LevelNoSubset, n.Subset != "" && n.Rule == nil:
+		return Unreachable
+	case tls != nil && speaks == "TLS":
+		return DoubleTLS
+	case tls != nil:
+		return TLS
+	case speaks == "TLS":
+		return ApplicationTLS
+	case speaks == "TCP", n.Service.Entries[0].Spec.GetLocation() != networking.ServiceEntry_MESH_EXTERNAL:
+		return AsSent // Within the mesh Istio may encrypt by itself.
+	}
+	return Plaintext
+}
+
+var severity = []State{Plaintext, DoubleTLS, Unreachable, AsSent, ApplicationTLS, TLS, None}
+
+func worse(a, b State) State {
+	return severity[min(slices.Index(severity, a), slices.Index(severity, b))]
+}
+
+func (h *host) rule(n mesh.Need) *Rule {
+	if n.Rule == nil {
+		return nil
+	}
+	from := cmp.Or(n.TLS.From, n.Rule.Members[0])
+	out := &Rule{Ref: *refOf(from), Host: n.Rule.Host, Managed: mesh.IsManaged(from), Injected: injected(from)}
+	if n.TLS.From != nil && (n.TLS.Settings != nil || n.TLS.Upper != nil || n.TLS.Level == mesh.LevelPort || n.TLS.Level == mesh.LevelSubsetPort) {
+		out.Field = n.TLS.Path()
+	}
+	for _, dr := range n.Rule.Members {
+		if dr == from {
+			continue
+		}
+		out.Merged = append(out.Merged, *refOf(dr))
+		if n.Rule.PolicyFrom != nil && dr != n.Rule.PolicyFrom && dr.Spec.GetTrafficPolicy() != nil {
+			out.Ignored = append(out.Ignored, *refOf(dr))
+		}
+	}
+	return out
+}
+
+// injected reports whether the webhook put TLS into the rule, and it stands there yet.
+func injected(dr *networkingv1.DestinationRule) bool {
+	if dr.Annotations[mutate.InjectedAnnotation] == "" {
+		return false
+	}
+	tree, err := mutate.Tree(dr)
+	return err == nil && len(mutate.Injected(tree)) > 0
+}
+
+// contextOf is the TLS that the proxies open, nil: none. It follows
+// buildUpstreamClusterTLSContext, constructUpstreamTLS and setAutoSniAndAutoSanValidation.
+func contextOf(n mesh.Need) *TLSContext {
+	if n.Rule == nil || !n.TLS.Encrypts() || n.Rule.CredentialIgnored(n.Client, n.TLS) {
+		return nil
+	}
+	s := n.TLS.Settings
+	out := &TLSContext{Mode: s.GetMode().String(), SNI: s.GetSni(), SubjectAltNames: []string{}}
+	out.SubjectAltNames = append(out.SubjectAltNames, s.GetSubjectAltNames()...)
+	if s.GetMode() == networking.ClientTLSSettings_ISTIO_MUTUAL {
+		out.SNI = cmp.Or(out.SNI, fmt.Sprintf("outbound_.%d_.%s_.%s", n.Port.GetNumber(), n.Subset, n.Service.Host))
+		out.CA, out.ClientCertificate = "mesh", "mesh"
+		if len(out.SubjectAltNames) == 0 {
+			out.SubjectAltNames = namesOf(n.Service)
+		}
+		return out
+	}
+	out.AutoSNI = out.SNI == ""
+	out.CA = cmp.Or(s.GetCaCertificates(), "system")
+	if secret := s.GetCredentialName(); secret != "" {
+		out.CA = "secret " + secret
+		if config, ok := strings.CutPrefix(secret, "configmap://"); ok {
+			out.CA = "configmap " + config
+		}
+	}
+	if s.GetMode() == networking.ClientTLSSettings_MUTUAL {
+		out.ClientCertificate = s.GetClientCertificate()
+		if s.GetCredentialName() != "" {
+			out.ClientCertificate = "secret " + s.GetCredentialName()
+		}
+	}
+	if s.GetInsecureSkipVerify().GetValue() {
+		out.CA, out.SubjectAltNames = "", []string{}
+		return out
+	}
+	out.AutoName = out.AutoSNI && len(out.SubjectAltNames) == 0
+	if len(out.SubjectAltNames) == 0 {
+		out.SubjectAltNames = namesOf(n.Service)
+	}
+	return out
+}
+
+// namesOf are the subjectAltNames of the ServiceEntries, sorted.
+func namesOf(svc *mesh.Service) []string {
+	out := []string{}
+	for _, se := range svc.Entries {
+		out = append(out, se.Spec.GetSubjectAltNames()...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// webhook is what it would do about the rules of one host.
+type webhook struct {
+	policy  *policy.Policy
+	mode    func(string) policy.Mode
+	plan    mutate.RulePlan
+	written []mutate.RuleChange
+}
+
+func (h *host) plan() error {
+	h.webhook = webhook{policy: h.Policy, mode: h.Mode}
+	if !h.bare.MayBeTarget(h.Host) {
+		return nil
+	}
+	var err error
+	if h.webhook.plan, err = mutate.Rules(h.bare, h.Host, h.Policy); err != nil || len(h.webhook.plan.Changes) == 0 {
+		return err
+	}
+	converged, err := decision.Converge(h.bare, h.Policy, h.Host, h.Mode)
+	h.webhook.written = converged.Changes
+	return err
+}
+
+// adds returns what the webhook would add for a connection.
+func (w *webhook) adds(n mesh.Need) []string {
+	out := []string{}
+	for _, c := range w.plan.Changes {
+		if c.Action == mutate.Adopt || w.policy.DestinationRules == policy.IgnoreRules || !slices.ContainsFunc(c.Needs, func(o mesh.Need) bool {
+			return o.Port.GetNumber() == n.Port.GetNumber() && o.Subset == n.Subset && o.Client.Gateway == n.Client.Gateway &&
+				(o.Client.Namespace == n.Client.Namespace || o.Client.Namespace == mesh.OtherNamespaces)
+		}) {
+			continue
+		}
+		text := c.String()
+		switch {
+		case w.policy.DestinationRules == policy.RequireRules:
+			text += ", which you must bring: the policy says destinationRules: Require (`egress-tls render` prints it)"
+		case !slices.ContainsFunc(w.written, func(o mutate.RuleChange) bool { return *refOf(o.Rule) == *refOf(c.Rule) }):
+			text += w.notWritten(c)
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// notWritten says why the modes keep a change from being written.
+func (w *webhook) notWritten(c mutate.RuleChange) string {
+	if mode := w.mode(c.Rule.Namespace); mode != policy.Enforce {
+		return fmt.Sprintf(", which is not written: namespace %s is in mode %s", c.Rule.Namespace, mode)
+	}
+	return ", which is not written: the objects that need it are in namespaces that are not in mode enforce"
+}
+
+// addsHeaders returns what the webhook would add to a route.
+func (h *host) addsHeaders(vs *networkingv1.VirtualService, ri, di int) []string {
+	key := mesh.ObjectOf(vs)
+	changes, known := h.headers[key]
+	if !known {
+		_, changes = decision.HeaderEdits(h.bare, h.Policy, vs)
+		if mode := h.Mode(vs.Namespace); mode != policy.Enforce {
+			for i := range changes {
+				changes[i] += fmt.Sprintf(", which is not written: namespace %s is in mode %s", vs.Namespace, mode)
+			}
+		}
+		h.headers[key] = changes
+	}
+	var out []string
+	for _, at := range []string{fmt.Sprintf("spec.http[%d]: ", ri), fmt.Sprintf("spec.http[%d].route[%d]: ", ri, di)} {
+		for _, text := range changes {
+			if strings.HasPrefix(text, at) {
+				out = append(out, text)
+			}
+		}
+	}
+	return out
+}

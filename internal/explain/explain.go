@@ -1,0 +1,419 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/decision"
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/mutate"
+	"github.com/egress-tls/egress-tls-webhook/validate"
+)
+
+// Input is what is explained.
+type Input struct {
+	Objects mesh.Objects
+	Policy  *policy.Policy
+	// Mode returns the mode of a namespace.
+	Mode func(namespace string) policy.Mode
+}
+
+// Explainer explains hosts of one mesh. What it finds out about an object it keeps, so
+// that all hosts cost about as much as all objects.
+type Explainer struct {
+	Input
+	// world holds the rules as they are, bare as decisions are made about them.
+	world, bare *mesh.World
+	judged      map[finding.Object]*judged
+	headers     map[finding.Object][]string
+}
+
+// New indexes in, whose objects must not be changed afterwards.
+func New(in Input) *Explainer {
+	return &Explainer{
+		Input: in, world: mesh.NewWorld(in.Objects, decision.Options(in.Policy)), bare: decision.World(in.Objects, in.Policy),
+		judged: map[finding.Object]*judged{}, headers: map[finding.Object][]string{},
+	}
+}
+
+// Hosts returns the external hosts that ServiceEntries list or routes lead to, sorted.
+func (e *Explainer) Hosts() []string { return e.world.ExternalHosts() }
+
+// Query is what is asked.
+type Query struct {
+	// Host is exact or a wildcard.
+	Host string
+	// Port is a port of its ServiceEntries, 0 for all.
+	Port uint32
+	// From is the namespace of the clients, "" for all.
+	From string
+}
+
+// Explain says who reaches a host and how.
+func (e *Explainer) Explain(q Query) (Host, error) {
+	h := &host{Explainer: e, Query: q}
+	if err := h.plan(); err != nil {
+		return Host{}, fmt.Errorf("failed to explain %s: %w", q.Host, err)
+	}
+	out := Host{
+		Host: q.Host, Port: q.Port, From: q.From, State: None,
+		Answers: []Answer{}, ServiceEntries: h.serviceEntries(), Clients: []Client{}, Hazards: []Hazard{},
+	}
+	h.findWays()
+	for _, c := range h.clients() {
+		if client, ok := h.client(c); ok {
+			out.Clients = append(out.Clients, client)
+		}
+	}
+	if mesh.IsWildcard(q.Host) {
+		out.Covers = e.world.Hosts(q.Host)
+	}
+	if err := h.addHazards(&out); err != nil {
+		return Host{}, fmt.Errorf("failed to explain %s: %w", q.Host, err)
+	}
+	h.answer(&out)
+	return out, nil
+}
+
+// host is one question, on its way to the answer.
+type host struct {
+	*Explainer
+	Query
+	webhook webhook
+	ways    []way
+}
+
+// way is a route to the host.
+type way struct {
+	Way
+	clients []mesh.Client
+	// ports are those that it leads to for a client; none: it leads nowhere.
+	ports func(mesh.Client) []uint32
+	// wanted is the port that it names, 0 if none.
+	wanted uint32
+	subset string
+}
+
+// executedBy reports whether client executes the route: it is among its clients, or one
+// of all the namespaces that are alike to it.
+func (w *way) executedBy(client mesh.Client) bool {
+	return slices.ContainsFunc(w.clients, func(c mesh.Client) bool {
+		return sameClient(c, client) || !client.Gateway && !c.Gateway && c.Namespace == mesh.OtherNamespaces
+	})
+}
+
+func sameClient(a, b mesh.Client) bool {
+	return a.Namespace == b.Namespace && a.Gateway == b.Gateway && a.Known == b.Known && maps.Equal(a.Labels, b.Labels)
+}
+
+func (h *host) findWays() {
+	for _, vs := range h.world.RoutesTo(h.Host) {
+		for ri, r := range vs.Spec.GetHttp() {
+			if !mesh.Sends(r) {
+				continue
+			}
+			var clients []mesh.Client
+			for di, d := range r.GetRoute() {
+				to := d.GetDestination()
+				if mesh.ResolveHost(to.GetHost(), vs.Namespace) != h.Host {
+					continue
+				}
+				if clients == nil {
+					clients = h.world.Clients(vs, r, h.Host)
+				}
+				arriving := mutate.Arrive(h.world, vs, ri, di)
+				w := way{
+					Way: Way{
+						Kind: HTTPRoute, Speaks: "HTTP", VirtualService: refOf(vs), Path: routePath("http", ri, di, len(r.GetRoute())),
+						Match: validate.RouteText(r), Gateways: gatewaysOf(vs, httpGateways(r)), Weight: weight(d.GetWeight(), len(r.GetRoute())),
+						Host: arriving.Host, ForwardedProto: arriving.ForwardedProto, ProtoRemoved: arriving.ProtoRemoved,
+						Dead: h.dead(vs, ri), Adds: h.addsHeaders(vs, ri, di),
+					},
+					clients: clients, wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
+					ports: func(c mesh.Client) []uint32 {
+						var out []uint32
+						for _, v := range h.world.ViewsOf(c, vs, to) {
+							out = append(out, v.Port.GetNumber())
+						}
+						return out
+					},
+				}
+				w.Roots = h.roots(vs)
+				h.ways = append(h.ways, w)
+			}
+		}
+	}
+	for _, vs := range h.world.TLSRoutesTo(h.Host) {
+		for ri, r := range vs.Spec.GetTls() {
+			for di, d := range r.GetRoute() {
+				to := d.GetDestination()
+				if mesh.ResolveHost(to.GetHost(), vs.Namespace) != h.Host {
+					continue
+				}
+				h.ways = append(h.ways, way{
+					Way: Way{
+						Kind: TLSRoute, Speaks: "TLS", VirtualService: refOf(vs), Path: routePath("tls", ri, di, len(r.GetRoute())),
+						Match: validate.TLSRouteText(r), Gateways: gatewaysOf(vs, tlsGateways(r)), Weight: weight(d.GetWeight(), len(r.GetRoute())),
+					},
+					clients: h.world.TLSClients(vs, r, h.Host), wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
+					ports: func(c mesh.Client) []uint32 { return h.tlsPorts(c, r, to) },
+				})
+			}
+		}
+	}
+}
+
+// tlsPorts are those that a destination of a TLS route means: the one that it names, or
+// the only one, or the one that was called.
+func (h *host) tlsPorts(c mesh.Client, r *networking.TLSRoute, to *networking.Destination) []uint32 {
+	svc := h.world.RoutedService(c, h.Host)
+	if svc == nil {
+		return nil
+	}
+	ports := svc.Ports()
+	var out []uint32
+	for _, p := range ports {
+		called := slices.ContainsFunc(r.GetMatch(), func(m *networking.TLSMatchAttributes) bool {
+			return m.GetPort() == 0 || m.GetPort() == p.GetNumber()
+		})
+		if n := p.GetNumber(); to.GetPort().GetNumber() == n || to.GetPort() == nil && (len(ports) == 1 || called && p.SpeaksTLS()) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (h *host) roots(vs *networkingv1.VirtualService) []Ref {
+	if !mesh.IsDelegate(vs) {
+		return nil
+	}
+	var out []Ref
+	for _, s := range h.world.RootRoutes(vs) {
+		if ref := *refOf(s.VirtualService); !slices.Contains(out, ref) {
+			out = append(out, ref)
+		}
+	}
+	return out
+}
+
+// clients returns the proxies that routes lead over, and the sidecars that may call the
+// host, gateways first. Of one namespace: those of it.
+func (h *host) clients() []mesh.Client {
+	var out []mesh.Client
+	add := func(c mesh.Client) {
+		if c.Gateway && h.From != "" && c.Namespace != h.From {
+			return
+		}
+		if !slices.ContainsFunc(out, func(o mesh.Client) bool { return sameClient(o, c) }) {
+			out = append(out, c)
+		}
+	}
+	for _, w := range h.ways {
+		for _, c := range w.clients {
+			add(c)
+		}
+	}
+	for _, pattern := range hostAndWildcards(h.Host) {
+		for _, c := range h.world.ClientsOf(pattern) {
+			if !c.Gateway {
+				add(c)
+			}
+		}
+	}
+	if h.From != "" {
+		out = slices.DeleteFunc(out, func(c mesh.Client) bool { return !c.Gateway })
+		add(mesh.Client{Namespace: h.From, Known: true})
+	}
+	slices.SortFunc(out, func(a, b mesh.Client) int {
+		return cmp.Or(
+			compareBool(b.Gateway, a.Gateway),
+			compareBool(a.Namespace == mesh.OtherNamespaces, b.Namespace == mesh.OtherNamespaces),
+			cmp.Compare(a.Namespace, b.Namespace),
+			compareBool(b.Known, a.Known),
+			slices.Compare(labelList(a.Labels), labelList(b.Labels)),
+		)
+	})
+	return out
+}
+
+// client returns what is known of one group of proxies; ok is false for a gateway that
+// sends nothing to what is asked for.
+func (h *host) client(c mesh.Client) (Client, bool) {
+	out := Client{Kind: Sidecar, Namespace: c.Namespace, Labels: c.Labels, Guessed: !c.Known, Sees: []Ref{}, Passed: []PassedEntry{}, Ports: []ClientPort{}}
+	if c.Gateway {
+		out.Kind = Gateway
+	}
+	ways := slices.DeleteFunc(slices.Clone(h.ways), func(w way) bool { return !w.executedBy(c) })
+	svc := h.world.CalledService(c, h.Host)
+	if exact := h.world.RoutedService(c, h.Host); exact != nil && len(ways) > 0 || c.Gateway {
+		svc = exact
+	}
+	if svc != nil {
+		for _, se := range svc.Entries {
+			out.Sees = append(out.Sees, *refOf(se))
+		}
+		if mesh.IsWildcard(svc.Host) && svc.Host != h.Host {
+			out.Wildcard = svc.Host
+		}
+		for _, p := range svc.Ports() {
+			if h.Port == 0 || h.Port == p.GetNumber() {
+				if port := h.port(c, svc, p, ways); !c.Gateway || len(port.Connections) > 0 {
+					out.Ports = append(out.Ports, port)
+				}
+			}
+		}
+	}
+	for _, p := range h.world.PassedEntries(c, h.Host, svc) {
+		out.Passed = append(out.Passed, PassedEntry{*refOf(p.Entry), p.Host, p.Reason, entryText(p, c, svc)})
+	}
+	h.addNowhere(&out, c, svc, ways)
+	return out, !c.Gateway || len(out.Ports) > 0
+}
+
+// addNowhere adds the routes that lead nowhere: the client sees no such port.
+func (h *host) addNowhere(out *Client, c mesh.Client, svc *mesh.Service, ways []way) {
+	for _, w := range ways {
+		if len(w.ports(c)) > 0 || h.Port != 0 && w.wanted != h.Port {
+			continue
+		}
+		i := slices.IndexFunc(out.Ports, func(p ClientPort) bool { return p.Number == w.wanted })
+		if i < 0 {
+			i = len(out.Ports)
+			out.Ports = append(out.Ports, ClientPort{Port: Port{Number: w.wanted}, Connections: []Connection{{
+				State: Unreachable, Subset: w.subset, Why: nowhereText(h.Host, w.wanted, svc), Passed: []PassedRule{}, Adds: []string{},
+			}}})
+		}
+		w.State = Unreachable
+		out.Ports[i].Connections[0].Ways = append(out.Ports[i].Connections[0].Ways, w.Way)
+	}
+}
+
+func (h *host) serviceEntries() []ServiceEntry {
+	out := []ServiceEntry{}
+	for _, pattern := range hostAndWildcards(h.Host) {
+		for _, se := range h.world.ServiceEntriesFor(pattern) {
+			ports := []Port{}
+			for _, p := range se.Spec.GetPorts() {
+				if p != nil {
+					ports = append(ports, portOf(p))
+				}
+			}
+			out = append(out, ServiceEntry{
+				Ref: *refOf(se), Host: pattern, Location: se.Spec.GetLocation().String(), Resolution: se.Spec.GetResolution().String(),
+				Ports: ports, VisibleIn: visibleIn(se),
+			})
+		}
+	}
+	return out
+}
+
+// visibleIn are the namespaces that a ServiceEntry is exported to.
+func visibleIn(se *networkingv1.ServiceEntry) []string {
+	to := se.Spec.GetExportTo()
+	switch {
+	case len(to) == 0 || slices.Contains(to, mesh.ExportPublic):
+		return []string{mesh.ExportPublic}
+	case slices.Contains(to, mesh.ExportNone):
+		return []string{}
+	}
+	out := slices.Clone(to)
+	for i, ns := range out {
+		if ns == mesh.ExportPrivate {
+			out[i] = se.Namespace
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func portOf(p *networking.ServicePort) Port {
+	return Port{Number: p.GetNumber(), Name: p.GetName(), Protocol: p.GetProtocol(), TargetPort: p.GetTargetPort()}
+}
+
+func refOf(o metav1.Object) *Ref { return &Ref{o.GetNamespace(), o.GetName()} }
+
+func routePath(kind string, route, destination, of int) string {
+	path := fmt.Sprintf("spec.%s[%d]", kind, route)
+	if of > 1 {
+		path += fmt.Sprintf(".route[%d]", destination)
+	}
+	return path
+}
+
+// weight is told only of several destinations.
+func weight(w int32, of int) int32 {
+	if of > 1 {
+		return w
+	}
+	return 0
+}
+
+func httpGateways(r *networking.HTTPRoute) (out []string) {
+	for _, m := range r.GetMatch() {
+		out = append(out, m.GetGateways()...)
+	}
+	return out
+}
+
+func tlsGateways(r *networking.TLSRoute) (out []string) {
+	for _, m := range r.GetMatch() {
+		out = append(out, m.GetGateways()...)
+	}
+	return out
+}
+
+// gatewaysOf are those that a route is for: what its matches name, else all of vs.
+func gatewaysOf(vs *networkingv1.VirtualService, named []string) []string {
+	if len(named) == 0 {
+		named = vs.Spec.GetGateways()
+	}
+	if len(named) == 0 && !mesh.IsDelegate(vs) {
+		named = []string{mesh.MeshGateway}
+	}
+	out := []string{}
+	for _, g := range named {
+		if g != mesh.MeshGateway {
+			g = mesh.GatewayName(g, vs.Namespace).String()
+		}
+		if !slices.Contains(out, g) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+func hostAndWildcards(host string) []string {
+	out := []string{host}
+	for _, w := range mesh.WildcardsOf(host) {
+		if w != host {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+func labelList(labels map[string]string) []string {
+	out := make([]string, 0, len(labels))
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		out = append(out, k+"="+labels[k])
+	}
+	return out
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
