@@ -66,7 +66,7 @@ func (h *host) answer(out *Host) {
 		if k.port != 0 {
 			at = fmt.Sprintf(" to port %d", k.port)
 		}
-		out.Answers = append(out.Answers, Answer{k.state, fmt.Sprintf("%s%s from %s (%s)%s.", words[k.state], at, clientsText(all[k].clients, out.Clients), listText(all[k].ways, "and"), k.note)})
+		out.Answers = append(out.Answers, Answer{k.state, fmt.Sprintf("%s%s from %s (%s)%s.", words[k.state], at, clientsText(all[k].clients, out.Clients), listText(all[k].ways), k.note)})
 	}
 	h.answerRest(out, blind)
 }
@@ -88,7 +88,7 @@ func (h *host) answerRest(out *Host, blind []Client) {
 // noteOf says what else is to know in the same sentence.
 func noteOf(p ClientPort, conn Connection, w Way) string {
 	switch {
-	case w.State == Plaintext && len(conn.Adds) > 0:
+	case w.State == Plaintext && slices.ContainsFunc(conn.Adds, func(a Addition) bool { return a.Withheld == "" }):
 		return ": the server expects TLS there, and the webhook would add it"
 	case w.State == Plaintext && p.ExpectsTLS:
 		return ": the server expects TLS there"
@@ -155,7 +155,7 @@ func clientsText(some, all []Client) string {
 	case len(in) > 0:
 		out = append(out, "sidecars of "+namespacesText(in))
 	}
-	return listText(out, "and")
+	return listText(out)
 }
 
 func namespacesText(names []string) string {
@@ -166,7 +166,7 @@ func namespacesText(names []string) string {
 	if len(names) > most {
 		names = append(slices.Clone(names[:most]), fmt.Sprintf("%d more", len(names)-most))
 	}
-	return "namespaces " + listText(names, "and")
+	return "namespaces " + listText(names)
 }
 
 // similar returns the hosts whose names differ from host in few letters, the most

@@ -217,8 +217,8 @@ func (h *host) plan() error {
 }
 
 // adds returns what the webhook would add for a connection.
-func (w *webhook) adds(n mesh.Need) []string {
-	out := []string{}
+func (w *webhook) adds(n mesh.Need) []Addition {
+	out := []Addition{}
 	for _, c := range w.plan.Changes {
 		if c.Action == mutate.Adopt || w.policy.DestinationRules == policy.IgnoreRules || !slices.ContainsFunc(c.Needs, func(o mesh.Need) bool {
 			return o.Port.GetNumber() == n.Port.GetNumber() && o.Subset == n.Subset && o.Client.Gateway == n.Client.Gateway &&
@@ -226,45 +226,44 @@ func (w *webhook) adds(n mesh.Need) []string {
 		}) {
 			continue
 		}
-		text := c.String()
-		switch {
+		add := Addition{Text: c.String()}
+		switch mode := w.mode(c.Rule.Namespace); {
 		case w.policy.DestinationRules == policy.RequireRules:
-			text += ", which you must bring: the policy says destinationRules: Require (`egress-tls render` prints it)"
-		case !slices.ContainsFunc(w.written, func(o mutate.RuleChange) bool { return *refOf(o.Rule) == *refOf(c.Rule) }):
-			text += w.notWritten(c)
+			add.Withheld = "the policy says that you bring it (destinationRules: Require)"
+		case slices.ContainsFunc(w.written, func(o mutate.RuleChange) bool { return *refOf(o.Rule) == *refOf(c.Rule) }):
+		case mode != policy.Enforce:
+			add.Withheld = modeText(c.Rule.Namespace, mode)
+		default:
+			add.Withheld = "the objects that need it are in namespaces that are not in mode enforce"
 		}
-		out = append(out, text)
+		out = append(out, add)
 	}
 	return out
 }
 
-// notWritten says why the modes keep a change from being written.
-func (w *webhook) notWritten(c mutate.RuleChange) string {
-	if mode := w.mode(c.Rule.Namespace); mode != policy.Enforce {
-		return fmt.Sprintf(", which is not written: namespace %s is in mode %s", c.Rule.Namespace, mode)
-	}
-	return ", which is not written: the objects that need it are in namespaces that are not in mode enforce"
+func modeText(namespace string, mode policy.Mode) string {
+	return fmt.Sprintf("namespace %s is in mode %s", namespace, mode)
 }
 
 // addsHeaders returns what the webhook would add to a route.
-func (h *host) addsHeaders(vs *networkingv1.VirtualService, ri, di int) []string {
+func (h *host) addsHeaders(vs *networkingv1.VirtualService, ri, di int) []Addition {
 	key := mesh.ObjectOf(vs)
 	changes, known := h.headers[key]
 	if !known {
 		_, changes = decision.HeaderEdits(h.bare, h.Policy, vs)
-		if mode := h.Mode(vs.Namespace); mode != policy.Enforce {
-			for i := range changes {
-				changes[i] += fmt.Sprintf(", which is not written: namespace %s is in mode %s", vs.Namespace, mode)
-			}
-		}
 		h.headers[key] = changes
 	}
-	var out []string
+	var out []Addition
 	for _, at := range []string{fmt.Sprintf("spec.http[%d]: ", ri), fmt.Sprintf("spec.http[%d].route[%d]: ", ri, di)} {
 		for _, text := range changes {
-			if strings.HasPrefix(text, at) {
-				out = append(out, text)
+			if !strings.HasPrefix(text, at) {
+				continue
 			}
+			add := Addition{Text: strings.TrimPrefix(text, at)}
+			if mode := h.Mode(vs.Namespace); mode != policy.Enforce {
+				add.Withheld = modeText(vs.Namespace, mode)
+			}
+			out = append(out, add)
 		}
 	}
 	return out

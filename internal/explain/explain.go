@@ -288,7 +288,7 @@ func (h *host) addNowhere(out *Client, c mesh.Client, svc *mesh.Service, ways []
 		if i < 0 {
 			i = len(out.Ports)
 			out.Ports = append(out.Ports, ClientPort{Port: Port{Number: w.wanted}, Connections: []Connection{{
-				State: Unreachable, Subset: w.subset, Why: nowhereText(h.Host, w.wanted, svc), Passed: []PassedRule{}, Adds: []string{},
+				State: Unreachable, Subset: w.subset, Why: nowhereText(h.Host, w.wanted, svc), Passed: []PassedRule{}, Adds: []Addition{},
 			}}})
 		}
 		w.State = Unreachable

@@ -204,7 +204,7 @@ func (h *host) addConnectionHazards(p ClientPort, conn Connection, codes map[fin
 	if p.ExpectsTLS && conn.State == Plaintext && !known {
 		remedy := "Add a DestinationRule with tls for the port."
 		if len(conn.Adds) > 0 {
-			remedy = "Apply the objects through the webhook, or the output of `egress-tls render`, which adds " + conn.Adds[0] + "."
+			remedy = "Let `egress-tls render`, or the webhook in mode enforce, add what lacks: " + conn.Adds[0].Text + "."
 		}
 		add(finding.Error, PlaintextToTLSPort, remedy, "plaintext HTTP goes to port %d of %s, where the server speaks TLS: it answers with an error (protocol error), and who listens on the way reads the request.", p.Number, h.Host)
 	}
@@ -241,7 +241,7 @@ func portsText(ports []uint32) string {
 	for i, p := range ports {
 		out[i] = fmt.Sprint(p)
 	}
-	return listText(out, "and")
+	return listText(out)
 }
 
 func isKubernetes(host string) bool {

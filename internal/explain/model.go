@@ -145,9 +145,16 @@ type Connection struct {
 	Why string `json:"why"`
 	// Passed are the DestinationRules that fit the host and are not in force.
 	Passed []PassedRule `json:"passedDestinationRules"`
-	// Adds is what the webhook would add, one line each.
-	Adds []string `json:"adds"`
-	Ways []Way    `json:"ways"`
+	// Adds is what the webhook would add.
+	Adds []Addition `json:"adds"`
+	Ways []Way      `json:"ways"`
+}
+
+// Addition is something that the webhook would add.
+type Addition struct {
+	Text string `json:"text"`
+	// Withheld says why it does not after all: the policy, or a namespace's mode.
+	Withheld string `json:"withheld,omitempty"`
 }
 
 // Rule is the DestinationRule in force.
@@ -231,7 +238,7 @@ type Way struct {
 	// Dead says why no request takes this way; absent: some may.
 	Dead string `json:"dead,omitempty"`
 	// Adds is what the webhook would add to the route.
-	Adds []string `json:"adds,omitempty"`
+	Adds []Addition `json:"adds,omitempty"`
 }
 
 // Hazard is something to know about the host: a finding of the decisions, or what only

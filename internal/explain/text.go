@@ -54,7 +54,7 @@ func ruleText(p mesh.PassedRule, c mesh.Client, svc *mesh.Service, w *mesh.World
 		if p.Rule.Spec.GetWorkloadSelector() != nil {
 			return fmt.Sprintf("it has a workloadSelector, and counts only in namespace %s", p.Rule.Namespace)
 		}
-		return fmt.Sprintf("its exportTo (%s) does not list %s", strings.Join(p.Rule.Spec.GetExportTo(), ", "), namespaceText(c.Namespace))
+		return exportText(p.Rule.Spec.GetExportTo(), c.Namespace)
 	case mesh.RuleNamespaceLater:
 		return fmt.Sprintf("%s is of namespace %s, where Istio looks first", ruleName(p.By), p.By.Namespace)
 	case mesh.RuleLessSpecific:
@@ -73,14 +73,15 @@ func ruleText(p mesh.PassedRule, c mesh.Client, svc *mesh.Service, w *mesh.World
 func looksInto(c mesh.Client, svc *mesh.Service, w *mesh.World) string {
 	var out []string
 	for _, place := range []struct{ ns, text string }{
-		{c.Namespace, "their own namespace"}, {svc.Namespace, fmt.Sprintf("that of the ServiceEntry (%s)", svc.Namespace)},
+		{c.Namespace, "their own namespace"},
+		{svc.Namespace, fmt.Sprintf("that of the ServiceEntry (%s)", svc.Namespace)},
 		{w.RootNamespace(), fmt.Sprintf("the root namespace (%s)", w.RootNamespace())},
 	} {
 		if !slices.Contains(out, place.text) {
 			out = append(out, place.text)
 		}
 	}
-	return listText(out, "and")
+	return listText(out)
 }
 
 // entryText says why a ServiceEntry is not what a client sees.
@@ -94,7 +95,7 @@ func entryText(p mesh.PassedEntry, c mesh.Client, svc *mesh.Service) string {
 		if slices.Contains(p.Entry.Spec.GetExportTo(), mesh.ExportNone) {
 			return "it is exported nowhere (exportTo: ~)"
 		}
-		return fmt.Sprintf("its exportTo (%s) does not list %s", strings.Join(p.Entry.Spec.GetExportTo(), ", "), namespaceText(c.Namespace))
+		return exportText(p.Entry.Spec.GetExportTo(), c.Namespace)
 	case mesh.EntryWildcard:
 		return "Istio builds no cluster for a host that a wildcard covers: routes need the exact host"
 	case mesh.EntryLessSpecific:
@@ -122,11 +123,16 @@ func nowhereText(host string, port uint32, svc *mesh.Service) string {
 	return fmt.Sprintf("the ServiceEntry that these clients see has no port %d: Istio builds no cluster for it, and the requests fail", port)
 }
 
-func namespaceText(ns string) string {
-	if ns == mesh.OtherNamespaces {
-		return "all namespaces"
+// exportText says that an object is not exported to a namespace.
+func exportText(to []string, namespace string) string {
+	switch list := strings.Join(to, ", "); {
+	case list == mesh.ExportPrivate:
+		return "it is private to its namespace (exportTo: .)"
+	case namespace == mesh.OtherNamespaces:
+		return fmt.Sprintf("it is exported only to some namespaces (exportTo: %s)", list)
+	default:
+		return fmt.Sprintf("it is not exported to namespace %s (exportTo: %s)", namespace, list)
 	}
-	return "namespace " + ns
 }
 
 func selectorText(labels map[string]string) string {
@@ -137,10 +143,10 @@ func selectorText(labels map[string]string) string {
 }
 
 // listText is "a", "a and b", "a, b and c".
-func listText(items []string, and string) string {
+func listText(items []string) string {
 	if len(items) < 2 {
 		return strings.Join(items, "")
 	}
 	last := len(items) - 1
-	return strings.Join(items[:last], ", ") + " " + and + " " + items[last]
+	return strings.Join(items[:last], ", ") + " and " + items[last]
 }

@@ -26,6 +26,7 @@ var pure = map[string][]string{
 	"mutate":            {"internal/finding", "internal/mesh", "internal/policy"},
 	"validate":          {"internal/finding", "internal/mesh"},
 	"internal/decision": {"internal/finding", "internal/mesh", "internal/policy", "mutate", "validate"},
+	"internal/explain":  {"internal/decision", "internal/finding", "internal/mesh", "internal/policy", "mutate", "validate"},
 }
 
 // Nothing behind them, however far, talks to a cluster.
