@@ -31,7 +31,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 				return err
 			}
 			if out.value == "json" {
-				err = writeCheckJSON(cmd.OutOrStdout(), v)
+				err = writeCheckJSON(cmd.OutOrStdout(), input, v)
 			} else {
 				writeCheckText(cmd.OutOrStdout(), color.style(s.Out), input, v)
 			}

@@ -10,8 +10,15 @@ import (
 
 // report is the output of check -o json. Its fields are stable.
 type report struct {
-	Findings []finding.Finding `json:"findings"`
-	Summary  summary           `json:"summary"`
+	Findings []placed `json:"findings"`
+	Summary  summary  `json:"summary"`
+}
+
+// placed is a finding and where it stands; an object of the cluster stands in no file.
+type placed struct {
+	finding.Finding
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
 }
 
 type summary struct {
@@ -32,8 +39,16 @@ func (v verdict) summary() summary {
 	return out
 }
 
-func writeCheckJSON(w io.Writer, v verdict) error {
-	return writeJSON(w, report{Findings: v.findings, Summary: v.summary()})
+func writeCheckJSON(w io.Writer, in *input, v verdict) error {
+	out := report{Findings: []placed{}, Summary: v.summary()}
+	for _, f := range v.findings {
+		p := placed{Finding: f}
+		if d := in.document(f.Object); d != nil {
+			p.File, p.Line = d.Source.File, d.Region(f.Path).Line
+		}
+		out.Findings = append(out.Findings, p)
+	}
+	return writeJSON(w, out)
 }
 
 // writeJSON prints for people too: indented, and < as itself.

@@ -80,6 +80,7 @@ func TestModes(t *testing.T) {
 	policyOf := func(text string) []string {
 		return []string{"--policy", write(t, "policy.yaml", "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\n"+text)}
 	}
+	const nothing = "0 errors, 0 warnings in 0 objects: no ServiceEntry, VirtualService or DestinationRule of a namespace that is looked at."
 	for name, tc := range map[string]struct {
 		input   string
 		args    []string
@@ -91,18 +92,18 @@ func TestModes(t *testing.T) {
 		"enforce":            {namespace("enforce"), policyOf("mode: \"off\"\n"), Found, "1 error, 0 warnings in 1 object.", ""},
 		"warn":               {namespace("warn"), nil, OK, "0 errors, 1 warning in 1 object.", ""},
 		"audit":              {namespace("audit"), nil, OK, "0 errors, 1 warning in 1 object.", ""},
-		"off":                {namespace(`"off"`), nil, OK, "0 errors, 0 warnings in 0 objects.", ""},
+		"off":                {namespace(`"off"`), nil, OK, nothing, ""},
 		"policy":             {"", policyOf("mode: warn\n"), OK, "0 errors, 1 warning in 1 object.", ""},
-		"exempt":             {namespace("enforce"), policyOf("exemptions: {namespaces: [default]}\n"), OK, "0 errors, 0 warnings in 0 objects.", ""},
+		"exempt":             {namespace("enforce"), policyOf("exemptions: {namespaces: [default]}\n"), OK, nothing, ""},
 		"other namespace":    {namespace("warn"), []string{"-n", "x"}, Found, "1 error, 0 warnings in 1 object.", ""},
 		"in the background":  {"", []string{"--background", write(t, "ns.yaml", namespace("warn"))}, OK, "0 errors, 1 warning in 1 object.", ""},
 		"file before":        {namespace("enforce"), []string{"--background", write(t, "ns.yaml", namespace("warn"))}, Found, "1 error, 0 warnings in 1 object.", ""},
 		"unknown":            {namespace("strict"), nil, Found, "1 error, 0 warnings in 1 object.", "egress-tls: warning: Namespace default: label egress-tls.dev/mode is \"strict\", which is no mode; the policy's mode enforce applies\n"},
 		"all in one mode":    {namespace(`"off"`), append(policyOf("mode: audit\n"), "--mode", "enforce"), Found, "1 error, 0 warnings in 1 object.", ""},
 		"mode for no label":  {namespace("strict"), []string{"--mode", "warn"}, OK, "0 errors, 1 warning in 1 object.", ""},
-		"exempt in any mode": {"", append(policyOf("exemptions: {namespaces: [default]}\n"), "--mode", "enforce"), OK, "0 errors, 0 warnings in 0 objects.", ""},
+		"exempt in any mode": {"", append(policyOf("exemptions: {namespaces: [default]}\n"), "--mode", "enforce"), OK, nothing, ""},
 		"route order: Warn":  {"", policyOf("routeOrder: Warn\n"), OK, "0 errors, 1 warning in 1 object.", ""},
-		"route order: none":  {"", policyOf("routeOrder: Ignore\n"), OK, "0 errors, 0 warnings in 1 object.", ""},
+		"route order: none":  {"", policyOf("routeOrder: Ignore\n"), OK, "0 errors, 0 warnings in 1 object: 1 VirtualService.", ""},
 		"a list of anything": {"---\nkind: List\nitems: [null]\n", nil, Found, "1 error, 0 warnings in 1 object.", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,21 +121,28 @@ func TestBackground(t *testing.T) {
 	serviceEntry, virtualService, _ := strings.Cut(all, "---\n")
 
 	got := run(virtualService, "check", "-f", "-")
-	assert.Equal(t, result{OK, "0 errors, 0 warnings in 1 object.\n", ""}, got, "without the ServiceEntry nothing is external")
+	assert.Equal(t, result{OK, "0 errors, 0 warnings in 1 object: 1 VirtualService.\n", ""}, got, "without the ServiceEntry nothing is external")
 
-	got = run(virtualService, "check", "-f", "-", "--background", write(t, "se.yaml", serviceEntry))
-	assert.Equal(t, result{OK, `stdin:1: VirtualService default/rewrite-port-for-edition-cnn-com
-    would add: spec.http[0]: set request headers Host: edition.cnn.com, X-Forwarded-Proto: https
-    would add: DestinationRule default/egress-tls-edition-cnn-com-3198e25ac27f46c8 with TLS to
-    edition.cnn.com on port 443
+	background := write(t, "se.yaml", serviceEntry)
+	got = run(virtualService, "check", "-f", "-", "--background", background)
+	assert.Equal(t, result{OK, `note: Admission adds what is missing to 1 object
+  --> stdin:1: VirtualService default/rewrite-port-for-edition-cnn-com
+   + would add: spec.http[0]: set request headers Host: edition.cnn.com, X-Forwarded-Proto:
+     https
+   + would add: DestinationRule default/egress-tls-edition-cnn-com-3198e25ac27f46c8 with TLS to
+     edition.cnn.com on port 443
+   = why: without it requests reach a TLS port in plaintext (protocol error, or read on the
+     way), or a server with a Host that it does not know (404).
+   = fix: the webhook adds it when you apply, in mode enforce.
+   = or run: egress-tls render -f - --background ` + background + `
 
-0 errors, 0 warnings in 1 object.
+0 errors, 0 warnings in 1 object: 1 VirtualService.
 `, ""}, got)
 
 	// An object of the input takes the place of the stored one.
 	stored := write(t, "all.yaml", strings.Replace(all, "port: 80", "port: 81", 1))
 	got = run(all, "check", "-f", "-", "--background", stored)
-	assert.Equal(t, run(all, "check", "-f", "-").out, got.out)
+	assert.Equal(t, run(all, "check", "-f", "-").out, strings.ReplaceAll(got.out, " --background "+stored, ""))
 }
 
 // A finding about an object of the background names its file.
@@ -153,11 +161,27 @@ spec:
 `)
 	got := run(virtualService, "check", "-f", "-", "--background", background)
 	assert.Equal(t, Found, got.code)
-	assert.Equal(t, background+`:24: error TLSDisabled DestinationRule default/cnn spec.trafficPolicy.tls
-    DestinationRule default/cnn switches TLS off (mode DISABLE), so the HTTP requests that
-    VirtualService default/rewrite-port-for-edition-cnn-com sends to edition.cnn.com:443 leave
-    the mesh in clear.
-    Set mode: SIMPLE and sni: edition.cnn.com there, or remove that tls and it is added.
+	assert.Equal(t, `error[TLSDisabled]: TLS switched off towards a TLS port
+  --> `+background+`:24: DestinationRule default/cnn, spec.trafficPolicy.tls
+   |
+23 |   trafficPolicy:
+24 |     tls:
+25 |       mode: DISABLE
+   |       ^^^^^^^^^^^^^ spec.trafficPolicy.tls: TLS is off
+   |
+  ::: stdin:12: VirtualService default/rewrite-port-for-edition-cnn-com
+   |
+12 |     - destination:
+   |       -----------
+   |       spec.http[0].route[0].destination: sends plaintext HTTP to edition.cnn.com:443
+13 |         host: edition.cnn.com
+14 |         port:
+15 |           number: 443
+   |
+   = DestinationRule default/cnn switches TLS off (mode DISABLE), so the HTTP requests that
+     VirtualService default/rewrite-port-for-edition-cnn-com sends to edition.cnn.com:443 leave
+     the mesh in clear.
+   = fix: Set mode: SIMPLE and sni: edition.cnn.com there, or remove that tls and it is added.
 
 1 error, 0 warnings in 1 object.
 `, got.out)

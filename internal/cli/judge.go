@@ -48,6 +48,7 @@ func (in *inputs) judge(cmd *cobra.Command, out *format, s Streams, toRender boo
 	if err != nil {
 		return nil, verdict{}, err
 	}
+	input.given = givenFlags(cmd)
 	input.warnOfLabels(s.Err)
 	v.noteUndecided(s.Err)
 	return input, v, nil
@@ -126,9 +127,8 @@ func (in *input) warnOfLabels(w io.Writer) {
 // place returns "file:line" of what a finding is about, "" for an object that is in
 // no file.
 func (in *input) place(f finding.Finding) string {
-	d := in.find(manifest.Key{Kind: f.Object.Kind, Namespace: f.Object.Namespace, Name: f.Object.Name})
-	if d == nil {
-		return ""
+	if d := in.document(f.Object); d != nil {
+		return d.Place(f.Path)
 	}
-	return d.Place(f.Path)
+	return ""
 }

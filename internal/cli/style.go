@@ -83,6 +83,7 @@ func terminal(w io.Writer) (width int, ok bool) {
 const (
 	sgrBold   = "1"
 	sgrRed    = "1;31"
+	sgrGreen  = "1;32"
 	sgrYellow = "1;33"
 	sgrBlue   = "1;34"
 )
@@ -94,8 +95,9 @@ func (s style) paint(sgr, text string) string {
 	return "\x1b[" + sgr + "m" + text + "\x1b[0m"
 }
 
-func (s style) bold(text string) string { return s.paint(sgrBold, text) }
-func (s style) blue(text string) string { return s.paint(sgrBlue, text) }
+func (s style) green(text string) string { return s.paint(sgrGreen, text) }
+func (s style) bold(text string) string  { return s.paint(sgrBold, text) }
+func (s style) blue(text string) string  { return s.paint(sgrBlue, text) }
 
 // severity colours text as serious as a finding is.
 func (s style) severity(of finding.Severity, text string) string {

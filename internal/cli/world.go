@@ -23,6 +23,8 @@ type input struct {
 	labels map[string]string
 	// everywhere is the mode of all namespaces but the exempt ones; "": labels and policy say.
 	everywhere policy.Mode
+	// given are the flags that say what the input is, for the commands of remedies.
+	given []string
 }
 
 func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {

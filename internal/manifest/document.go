@@ -55,6 +55,10 @@ func (d *Document) Prefix(path string) string {
 // field on the way that is written.
 func (d *Document) Region(path string) Region { return d.Source.regionOf(join(d.path, path)) }
 
+// Focus returns where what the field at path comes down to stands: of a field that
+// holds nothing but one other, that one.
+func (d *Document) Focus(path string) Region { return d.Source.focusOf(join(d.path, path)) }
+
 // Tree decodes the raw object anew, as encoding/json reads it into a map.
 func (d *Document) Tree() map[string]any {
 	var tree map[string]any

@@ -21,21 +21,54 @@ type Region struct {
 // regionOf returns the region of the field at path, such as spec.http[1].match[0], or
 // of the deepest field on the way that is written.
 func (s *Source) regionOf(path string) Region {
-	root := s.syntax()
-	if root == nil || path == "" {
+	at, ok := s.find(path)
+	if !ok {
 		return s.head()
 	}
-	at := field{whole: root}
-	for _, step := range steps(path) {
-		next, ok := at.child(step)
+	return s.region(at)
+}
+
+// focusOf returns the region of what the field at path comes down to: of a field that
+// holds nothing but one other, that one.
+func (s *Source) focusOf(path string) Region {
+	at, ok := s.find(path)
+	if !ok {
+		return s.head()
+	}
+	for {
+		only := ""
+		switch whole := at.whole; {
+		case whole.Kind == yaml.MappingNode && len(whole.Content) == 2:
+			only = whole.Content[0].Value
+		case whole.Kind == yaml.SequenceNode && len(whole.Content) == 1:
+			only = "0"
+		}
+		next, ok := at.child(only)
 		if !ok {
-			break
+			return s.region(at)
 		}
 		at = next
 	}
-	if at.start == nil {
-		return s.head()
+}
+
+// find returns the field at path, or the deepest on the way that is written.
+func (s *Source) find(path string) (at field, ok bool) {
+	root := s.syntax()
+	if root == nil {
+		return field{}, false
 	}
+	at = field{whole: root}
+	for _, step := range steps(path) {
+		next, there := at.child(step)
+		if !there {
+			break
+		}
+		at, ok = next, true
+	}
+	return at, ok
+}
+
+func (s *Source) region(at field) Region {
 	line := s.lineAt(at.start.Line)
 	text := []rune(s.lines(line, line)[0])
 	end := endOfToken(text, at.start.Column-1, at.flow, at.first != at.start)

@@ -155,3 +155,36 @@ func TestRegionOfASeed(t *testing.T) {
 		assert.Equal(t, "53: prefix: /.well-known/openid-configuration", marked(text, d.Region("spec.http[1].match[0].uri.prefix")))
 	}
 }
+
+func TestFocus(t *testing.T) {
+	const text = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec:
+  http:
+  - match:
+    - uri:
+        prefix: /a # c
+    route:
+    - destination: {host: b}
+  - match:
+    - uri: {prefix: /a}
+      port: 80
+    - port: 81
+  - {}
+`
+	d := load(t, text).Documents[0]
+	for path, want := range map[string]string{
+		"spec.http[0].match":                "8: prefix: /a",
+		"spec.http[0].match[0]":             "8: prefix: /a",
+		"spec.http[0]":                      "6-10: match",
+		"spec.http[0].route[0].destination": "10: host: b",
+		"spec.http[1].match":                "11-14: match",
+		"spec.http[1].match[0]":             "12-13: uri: {prefix: /a}",
+		"spec.http[2]":                      "15: {}",
+		"spec":                              "5-15: http",
+		"nothing":                           "1: apiVersion: networking.istio.io/v1",
+	} {
+		assert.Equal(t, want, marked(text, d.Focus(path)), path)
+	}
+}
