@@ -47,8 +47,13 @@ func TestEveryCodeIsExercisedAndDocumented(t *testing.T) {
 		if assert.Contains(t, documented, code, "%s: no section in %s", code, findingsPage) {
 			assert.True(t, said[code][documented[code]], "%s: no scenario comes to the example\n%s", code, documented[code])
 		}
-		assert.Regexp(t, `(?im)^- \[`+"`"+code+"`"+`\]\(#`+strings.ToLower(code)+`\), .*: `+finding.Code(code).Title()+`$`, string(page))
 	}
+	var listed []string
+	for _, r := range finding.Rules() {
+		listed = append(listed, string(r.Code))
+		assert.Regexp(t, "(?im)^- \\[`"+string(r.Code)+"`\\]\\(#"+strings.ToLower(string(r.Code))+"\\), "+string(r.Severity)+".*: "+r.Title+"$", string(page))
+	}
+	assert.Equal(t, codes, listed, "the catalogue, in its order")
 	for code := range documented {
 		assert.Contains(t, codes, code, "documented, and unknown")
 	}
