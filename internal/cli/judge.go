@@ -44,7 +44,10 @@ func (in *inputs) judge(cmd *cobra.Command, out *format, s Streams, toRender boo
 	if err != nil {
 		return nil, verdict{}, err
 	}
+	p := newProgress(s.Err)
+	p.say(fmt.Sprintf("judging %s", many(len(input.files.Documents), "object")))
 	v, err := input.judge(toRender)
+	p.erase()
 	if err != nil {
 		return nil, verdict{}, err
 	}

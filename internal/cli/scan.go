@@ -41,6 +41,9 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
   egress-tls scan -o json | jq '.summary.namespaces'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if in.access.ChunkSize < 0 {
+				return usage(cmd, fmt.Errorf("--chunk-size %d is less than 0", in.access.ChunkSize))
+			}
 			if summaryOnly && out.value != "text" {
 				return usage(cmd, errors.New("--summary is for -o text; the other formats have the summary too"))
 			}

@@ -26,14 +26,15 @@ func loadStored(ctx context.Context, c *cluster.Cluster, p progress) (*manifest.
 	return out, errors.Join(errs...)
 }
 
-// installedPolicy returns the policy of the webhook in the cluster. Where that cannot be
-// read it says so and takes the defaults: who may read the routes need not be let near the
-// webhook.
-func installedPolicy(ctx context.Context, c *cluster.Cluster, w io.Writer) (*policy.Policy, error) {
+// installedPolicy returns the policy of the webhook in the cluster, and where it stands.
+// Where that cannot be read it says so and takes the defaults: who may read the routes need
+// not be let near the webhook.
+func installedPolicy(ctx context.Context, c *cluster.Cluster, w io.Writer) (_ *policy.Policy, place string, err error) {
 	file, place, err := c.Policy(ctx)
 	if err != nil {
 		fmt.Fprintf(w, "egress-tls: note: the defaults of the policy are taken, since that of the cluster cannot be read: %v; --policy FILE names one\n", err)
-		return policy.Default(), nil
+		return policy.Default(), "", nil
 	}
-	return policy.Load(place, file)
+	pol, err := policy.Load(place, file)
+	return pol, place, err
 }

@@ -25,10 +25,13 @@ type input struct {
 	everywhere policy.Mode
 	// given are the flags that say what the input is, for the commands of remedies.
 	given []string
+	// cluster is what a reader knows the cluster by; policyFrom where the policy stands, "":
+	// nowhere.
+	cluster, policyFrom string
 }
 
 func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
-	out := &input{labels: map[string]string{}, everywhere: policy.Mode(in.mode)}
+	out := &input{labels: map[string]string{}, everywhere: policy.Mode(in.mode), policyFrom: in.policyFile}
 	var errs [3]error
 	opts := manifest.Options{Namespace: in.namespace, Stdin: s.In}
 	out.policy, errs[0] = in.loadPolicy()
@@ -51,11 +54,12 @@ func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
 		if err != nil {
 			return nil, err
 		}
+		out.cluster = c.Name
 		if *into, err = loadStored(ctx, c, newProgress(s.Err)); err != nil {
 			return nil, err
 		}
 		if in.policyFile == "" {
-			if out.policy, err = installedPolicy(ctx, c, s.Err); err != nil {
+			if out.policy, out.policyFrom, err = installedPolicy(ctx, c, s.Err); err != nil {
 				return nil, err
 			}
 		}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,9 @@ type Access struct {
 
 // Cluster is an API server.
 type Cluster struct {
+	// Name is what a reader knows it by: the context of the kubeconfig, or the server's address.
+	Name string
+
 	client    rest.Interface
 	chunkSize int64
 }
@@ -35,7 +39,8 @@ func Connect(a Access) (*Cluster, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = a.Kubeconfig
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: a.Context, Timeout: a.RequestTimeout}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
+	config, err := loader.ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, errors.New("there is no cluster: no kubeconfig was found in $KUBECONFIG or ~/.kube/config, and this is no Pod; name one with --kubeconfig FILE")
 	}
@@ -54,7 +59,11 @@ func Connect(a Access) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to connect to the cluster: %w", err)
 	}
-	return &Cluster{client, a.ChunkSize}, nil
+	name := a.Context
+	if kubeconfig, err := loader.RawConfig(); name == "" && err == nil {
+		name = kubeconfig.CurrentContext
+	}
+	return &Cluster{cmp.Or(name, config.Host), client, a.ChunkSize}, nil
 }
 
 // get reads what is at a path of the API server.

@@ -35,15 +35,21 @@ type result struct {
 	stdout, stderr string
 }
 
-// egressTLS runs the binary with the administrator's kubeconfig as the default one;
-// --kubeconfig among args makes it someone else.
-func egressTLS(t *testing.T, stdin string, args ...string) result {
+// command is the binary with the administrator's kubeconfig as the default one.
+func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	binary, err := plane.Build(context.WithoutCancel(t.Context()), "./cmd/egress-tls")
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), binary, args...)
 	cmd.Env = []string{"KUBECONFIG=" + plane.Kubeconfig, "HOME=/nowhere"}
-	cmd.Stdin = bytes.NewBufferString(stdin)
+	return cmd
+}
+
+// egressTLS runs the binary to its end.
+func egressTLS(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	cmd := command(t, args...)
+	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
