@@ -113,7 +113,12 @@ func entryText(r *networking.HTTPMatchRequest, quote, value func(string) string)
 }
 
 // RouteText lists the conditions of a route, cut, for who may read them.
-func RouteText(r *networking.HTTPRoute) string { return routeText(r, quote) }
+func RouteText(r *networking.HTTPRoute) string {
+	if len(r.GetMatch()) == 0 {
+		return entryText(nil, quote, quote)
+	}
+	return routeText(r, quote)
+}
 
 // TLSRouteText lists the conditions of a TLS route, cut.
 func TLSRouteText(r *networking.TLSRoute) string {

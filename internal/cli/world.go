@@ -114,8 +114,8 @@ func (in *input) find(k manifest.Key) *manifest.Document {
 	return in.background.Find(k)
 }
 
-// world is what all objects make together.
-func (in *input) world() *mesh.World {
+// objects are all that count: those of -f, and of the background what they leave.
+func (in *input) objects() mesh.Objects {
 	var objs mesh.Objects
 	for _, d := range in.files.Documents {
 		objs.Add(d.Object)
@@ -125,5 +125,8 @@ func (in *input) world() *mesh.World {
 			objs.Add(d.Object)
 		}
 	}
-	return decision.World(objs, in.policy)
+	return objs
 }
+
+// world is what all objects make together.
+func (in *input) world() *mesh.World { return decision.World(in.objects(), in.policy) }

@@ -13,9 +13,10 @@ import (
 var words = map[State]string{
 	Plaintext:      "PLAINTEXT",
 	DoubleTLS:      "TLS inside of TLS",
+	Dead:           "Dead routes",
 	Unreachable:    "No connection",
 	AsSent:         "Passed on as the applications send it",
-	ApplicationTLS: "TLS of the applications, passed on as it is,",
+	ApplicationTLS: "TLS by the applications themselves",
 	TLS:            "TLS",
 }
 
@@ -23,52 +24,97 @@ var words = map[State]string{
 type said struct {
 	state State
 	port  uint32
-	note  string
-}
-
-// who are the clients of which something is said, and how their traffic comes there.
-type who struct {
-	clients []Client
-	ways    []string
+	// pods are those of the clients' pods that it is said of, "" for all.
+	pods, note string
+	// beside says that it is said of sidecars that may not be there.
+	beside bool
+	// ways are how their traffic comes there, in words.
+	ways string
 }
 
 // answer says in one sentence each what becomes of the requests of whom.
 func (h *host) answer(out *Host) {
-	all := map[said]*who{}
-	var keys []said
+	clients := map[said][]Client{}
+	var order []said
 	var blind []Client
 	for _, c := range out.Clients {
 		if len(c.Ports) == 0 && len(c.Sees) == 0 {
 			blind = append(blind, c)
 		}
-		for _, p := range c.Ports {
-			for _, conn := range p.Connections {
-				for _, w := range conn.Ways {
-					if w.Dead != "" {
-						continue
-					}
-					key := said{w.State, p.Number, noteOf(p, conn, w)}
-					if all[key] == nil {
-						all[key] = &who{}
-						keys = append(keys, key)
-					}
-					all[key].add(c, w)
+		for _, s := range saidOf(c) {
+			if clients[s] == nil {
+				order = append(order, s)
+			}
+			clients[s] = append(clients[s], c)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b said) int {
+		return cmp.Or(compareBool(a.beside, b.beside), cmp.Compare(slices.Index(severity, a.state), slices.Index(severity, b.state)), cmp.Compare(a.port, b.port))
+	})
+	for _, s := range order {
+		if !s.beside {
+			out.State = worse(out.State, s.state)
+		}
+		at := ""
+		if s.port != 0 {
+			at = fmt.Sprintf(" to port %d", s.port)
+		}
+		text := fmt.Sprintf("%s%s from %s%s (%s)%s.", words[s.state], at, clientsText(clients[s], out.Clients), s.pods, s.ways, s.note)
+		out.Answers = append(out.Answers, Answer{s.state, text})
+	}
+	h.answerRest(out, blind)
+}
+
+// saidOf returns what is said of one group of clients.
+func saidOf(c Client) []said {
+	ways := map[said][]string{}
+	var order []said
+	for _, p := range c.Ports {
+		for _, conn := range p.Connections {
+			for _, w := range conn.Ways {
+				s := said{state: w.State, port: p.Number, note: noteOf(p, conn, w), beside: beside(c, w)}
+				switch {
+				case s.beside:
+					s.pods = ", if there are any beside the gateway"
+				case conn.Workloads != nil:
+					s.pods = " with " + selectorText(conn.Workloads)
+				case conn.Others:
+					s.pods = " without such labels"
+				}
+				if ways[s] == nil {
+					order = append(order, s)
+				}
+				text := "calls of applications"
+				if w.VirtualService != nil {
+					text = "VirtualService " + w.VirtualService.String()
+				}
+				if !slices.Contains(ways[s], text) {
+					ways[s] = append(ways[s], text)
 				}
 			}
 		}
 	}
-	slices.SortStableFunc(keys, func(a, b said) int {
-		return cmp.Or(cmp.Compare(slices.Index(severity, a.state), slices.Index(severity, b.state)), cmp.Compare(a.port, b.port))
-	})
-	for _, k := range keys {
-		out.State = worse(out.State, k.state)
-		at := ""
-		if k.port != 0 {
-			at = fmt.Sprintf(" to port %d", k.port)
-		}
-		out.Answers = append(out.Answers, Answer{k.state, fmt.Sprintf("%s%s from %s (%s)%s.", words[k.state], at, clientsText(all[k].clients, out.Clients), listText(all[k].ways), k.note)})
+	out := make([]said, len(order))
+	for i, s := range order {
+		out[i] = s
+		out[i].ways = boundedText(ways[s])
 	}
-	h.answerRest(out, blind)
+	return out
+}
+
+// beside reports whether a client that may not be there would be harmed: it would speak
+// TLS itself where a gateway's rule adds TLS.
+func beside(c Client, w Way) bool {
+	return c.BesideGateway && w.Kind == Direct && w.State == DoubleTLS
+}
+
+// boundedText lists the first of many.
+func boundedText(items []string) string {
+	const most = 5
+	if len(items) > most {
+		items = append(slices.Clone(items[:most]), fmt.Sprintf("%d more", len(items)-most))
+	}
+	return listText(items)
 }
 
 // answerRest says what no connection tells.
@@ -77,6 +123,8 @@ func (h *host) answerRest(out *Host, blind []Client) {
 	case len(out.ServiceEntries) == 0 && len(out.Clients) == 0:
 		out.Similar = similar(h.Host, h.Hosts())
 		out.Answers = append(out.Answers, Answer{None, fmt.Sprintf("Nothing is known of %s: no ServiceEntry lists it, and no route leads to it.", h.Host)})
+	case h.Port != 0 && len(out.Answers) == 0 && len(out.ServiceEntries) > 0:
+		out.Answers = append(out.Answers, Answer{None, fmt.Sprintf("No route leads to port %d, and no ServiceEntry that a sidecar sees has it.", h.Port)})
 	case len(blind) > 0:
 		text := clientsText(blind, out.Clients)
 		out.Answers = append(out.Answers, Answer{None, fmt.Sprintf("%s see no ServiceEntry for it.", strings.ToUpper(text[:1])+text[1:])})
@@ -96,31 +144,23 @@ func noteOf(p ClientPort, conn Connection, w Way) string {
 		return ": the server's certificate is not verified"
 	case w.State == DoubleTLS:
 		return ": the handshake fails"
+	case w.State == Dead:
+		return ": no request takes them"
 	}
 	return ""
-}
-
-func (w *who) add(c Client, by Way) {
-	if !slices.ContainsFunc(w.clients, func(o Client) bool { return clientText(o) == clientText(c) }) {
-		w.clients = append(w.clients, c)
-	}
-	text := "calls of applications"
-	if by.VirtualService != nil {
-		text = "VirtualService " + by.VirtualService.String()
-	}
-	if !slices.Contains(w.ways, text) {
-		w.ways = append(w.ways, text)
-	}
 }
 
 // clientText names a group of proxies.
 func clientText(c Client) string {
 	if c.Kind == Gateway {
-		text := fmt.Sprintf("the gateway in namespace %s", c.Namespace)
+		text := "the gateway"
 		if len(c.Labels) > 0 {
-			text = fmt.Sprintf("the gateway %s in namespace %s", selectorText(c.Labels), c.Namespace)
+			text += " " + selectorText(c.Labels)
 		}
-		return text
+		if c.Guessed {
+			text += ", by a guess"
+		}
+		return text + " in namespace " + c.Namespace
 	}
 	if c.Namespace == mesh.OtherNamespaces {
 		return "sidecars of all other namespaces"
@@ -159,14 +199,10 @@ func clientsText(some, all []Client) string {
 }
 
 func namespacesText(names []string) string {
-	const most = 5
 	if len(names) == 1 {
 		return "namespace " + names[0]
 	}
-	if len(names) > most {
-		names = append(slices.Clone(names[:most]), fmt.Sprintf("%d more", len(names)-most))
-	}
-	return "namespaces " + listText(names)
+	return "namespaces " + boundedText(names)
 }
 
 // similar returns the hosts whose names differ from host in few letters, the most
@@ -211,3 +247,9 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Words returns what an answer of that state begins with.
+func Words(s State) string { return words[s] }
+
+// LabelText writes labels as a selector does.
+func LabelText(labels map[string]string) string { return strings.Join(labelList(labels), ",") }

@@ -59,18 +59,13 @@ func speaks(p mesh.Port) string {
 
 func (h *host) connection(n mesh.Need, ways []Way) Connection {
 	out := Connection{
-		State: None, Subset: n.Subset, Rule: h.rule(n), TLS: contextOf(n), Why: whyText(n), Passed: []PassedRule{}, Adds: h.webhook.adds(n), Ways: slices.Clone(ways),
+		Subset: n.Subset, TLS: contextOf(n), Why: whyText(n), Adds: h.webhook.adds(n), Ways: slices.Clone(ways),
 	}
 	if n.Rule != nil {
 		out.Workloads = n.Rule.Selector
-	}
-	for _, p := range h.world.PassedRules(n.Client, n.Service) {
-		if n.Rule == nil || !slices.Contains(n.Rule.Members, p.Rule) {
-			passed := PassedRule{Ref: *refOf(p.Rule), Host: mesh.RuleHost(p.Rule), Reason: p.Reason, Text: ruleText(p, n.Client, n.Service, h.world)}
-			if p.By != nil {
-				passed.By = refOf(p.By)
-			}
-			out.Passed = append(out.Passed, passed)
+		out.Rule = &Field{Ref: *refOf(cmp.Or(n.TLS.From, n.Rule.Members[0]))}
+		if n.TLS.From != nil {
+			out.Rule.Path = n.TLS.Path()
 		}
 	}
 	for i := range out.Ways {
@@ -82,9 +77,24 @@ func (h *host) connection(n mesh.Need, ways []Way) Connection {
 				w.SNI = h.Host
 			}
 		}
-		if w.Dead == "" {
-			out.State = worse(out.State, w.State)
+		if w.Dead != "" {
+			w.State = Dead
 		}
+	}
+	out.State = stateOfAll(out.Ways)
+	return out
+}
+
+// stateOfAll is the worst state of the ways that are not dead, dead if all are.
+func stateOfAll(ways []Way) State {
+	out := None
+	for _, w := range ways {
+		if w.State != Dead {
+			out = worse(out, w.State)
+		}
+	}
+	if out == None && len(ways) > 0 {
+		return Dead
 	}
 	return out
 }
@@ -106,31 +116,37 @@ func stateOf(n mesh.Need, tls *TLSContext, speaks string) State {
 	return Plaintext
 }
 
-var severity = []State{Plaintext, DoubleTLS, Unreachable, AsSent, ApplicationTLS, TLS, None}
+var severity = []State{Plaintext, DoubleTLS, Dead, Unreachable, AsSent, ApplicationTLS, TLS, None}
 
 func worse(a, b State) State {
 	return severity[min(slices.Index(severity, a), slices.Index(severity, b))]
 }
 
-func (h *host) rule(n mesh.Need) *Rule {
-	if n.Rule == nil {
-		return nil
-	}
-	from := cmp.Or(n.TLS.From, n.Rule.Members[0])
-	out := &Rule{Ref: *refOf(from), Host: n.Rule.Host, Managed: mesh.IsManaged(from), Injected: injected(from)}
-	if n.TLS.From != nil && (n.TLS.Settings != nil || n.TLS.Upper != nil || n.TLS.Level == mesh.LevelPort || n.TLS.Level == mesh.LevelSubsetPort) {
-		out.Field = n.TLS.Path()
-	}
-	for _, dr := range n.Rule.Members {
-		if dr == from {
-			continue
+// addRules adds the DestinationRules that fit the host, in force or not.
+func (h *host) addRules(out *Client, c mesh.Client, svc *mesh.Service) {
+	inForce, _ := h.world.EffectiveRules(c, svc)
+	for _, e := range inForce {
+		first := e.Members[0]
+		rule := Rule{Ref: *refOf(first), Host: e.Host, Workloads: e.Selector}
+		for _, dr := range e.Members {
+			rule.Managed = rule.Managed || mesh.IsManaged(dr)
+			rule.Injected = rule.Injected || injected(dr)
+			if dr != first {
+				rule.Merged = append(rule.Merged, *refOf(dr))
+			}
+			if dr != e.PolicyFrom && dr.Spec.GetTrafficPolicy() != nil {
+				rule.Ignored = append(rule.Ignored, *refOf(dr))
+			}
 		}
-		out.Merged = append(out.Merged, *refOf(dr))
-		if n.Rule.PolicyFrom != nil && dr != n.Rule.PolicyFrom && dr.Spec.GetTrafficPolicy() != nil {
-			out.Ignored = append(out.Ignored, *refOf(dr))
-		}
+		out.Rules = append(out.Rules, rule)
 	}
-	return out
+	for _, p := range h.world.PassedRules(c, svc) {
+		passed := PassedRule{Ref: *refOf(p.Rule), Host: mesh.RuleHost(p.Rule), Reason: p.Reason, Text: ruleText(p, c, svc, h.world)}
+		if p.By != nil {
+			passed.By = refOf(p.By)
+		}
+		out.PassedRules = append(out.PassedRules, passed)
+	}
 }
 
 // injected reports whether the webhook put TLS into the rule, and it stands there yet.
@@ -219,6 +235,9 @@ func (h *host) plan() error {
 // adds returns what the webhook would add for a connection.
 func (w *webhook) adds(n mesh.Need) []Addition {
 	out := []Addition{}
+	if contextOf(n) != nil {
+		return out
+	}
 	for _, c := range w.plan.Changes {
 		if c.Action == mutate.Adopt || w.policy.DestinationRules == policy.IgnoreRules || !slices.ContainsFunc(c.Needs, func(o mesh.Need) bool {
 			return o.Port.GetNumber() == n.Port.GetNumber() && o.Subset == n.Subset && o.Client.Gateway == n.Client.Gateway &&
@@ -256,10 +275,10 @@ func (h *host) addsHeaders(vs *networkingv1.VirtualService, ri, di int) []Additi
 	var out []Addition
 	for _, at := range []string{fmt.Sprintf("spec.http[%d]: ", ri), fmt.Sprintf("spec.http[%d].route[%d]: ", ri, di)} {
 		for _, text := range changes {
-			if !strings.HasPrefix(text, at) {
+			if !strings.HasPrefix(text, at+"set ") {
 				continue
 			}
-			add := Addition{Text: strings.TrimPrefix(text, at)}
+			add := Addition{Text: strings.TrimPrefix(text, at+"set ")}
 			if mode := h.Mode(vs.Namespace); mode != policy.Enforce {
 				add.Withheld = modeText(vs.Namespace, mode)
 			}

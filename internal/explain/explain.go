@@ -68,8 +68,12 @@ func (e *Explainer) Explain(q Query) (Host, error) {
 		Answers: []Answer{}, ServiceEntries: h.serviceEntries(), Clients: []Client{}, Hazards: []Hazard{},
 	}
 	h.findWays()
-	for _, c := range h.clients() {
+	clients := h.clients()
+	for _, c := range clients {
 		if client, ok := h.client(c); ok {
+			client.BesideGateway = !c.Gateway && slices.ContainsFunc(clients, func(o mesh.Client) bool {
+				return o.Gateway && o.Known && o.Namespace == c.Namespace
+			})
 			out.Clients = append(out.Clients, client)
 		}
 	}
@@ -247,7 +251,7 @@ func (h *host) clients() []mesh.Client {
 // client returns what is known of one group of proxies; ok is false for a gateway that
 // sends nothing to what is asked for.
 func (h *host) client(c mesh.Client) (Client, bool) {
-	out := Client{Kind: Sidecar, Namespace: c.Namespace, Labels: c.Labels, Guessed: !c.Known, Sees: []Ref{}, Passed: []PassedEntry{}, Ports: []ClientPort{}}
+	out := Client{Kind: Sidecar, Namespace: c.Namespace, Labels: c.Labels, Guessed: !c.Known, Sees: []Ref{}, Passed: []PassedEntry{}, Rules: []Rule{}, PassedRules: []PassedRule{}, Ports: []ClientPort{}}
 	if c.Gateway {
 		out.Kind = Gateway
 	}
@@ -263,6 +267,7 @@ func (h *host) client(c mesh.Client) (Client, bool) {
 		if mesh.IsWildcard(svc.Host) && svc.Host != h.Host {
 			out.Wildcard = svc.Host
 		}
+		h.addRules(&out, c, svc)
 		for _, p := range svc.Ports() {
 			if h.Port == 0 || h.Port == p.GetNumber() {
 				if port := h.port(c, svc, p, ways); !c.Gateway || len(port.Connections) > 0 {
@@ -272,7 +277,7 @@ func (h *host) client(c mesh.Client) (Client, bool) {
 		}
 	}
 	for _, p := range h.world.PassedEntries(c, h.Host, svc) {
-		out.Passed = append(out.Passed, PassedEntry{*refOf(p.Entry), p.Host, p.Reason, entryText(p, c, svc)})
+		out.Passed = append(out.Passed, PassedEntry{*refOf(p.Entry), p.Host, p.Reason, entryText(p, svc)})
 	}
 	h.addNowhere(&out, c, svc, ways)
 	return out, !c.Gateway || len(out.Ports) > 0
@@ -287,12 +292,17 @@ func (h *host) addNowhere(out *Client, c mesh.Client, svc *mesh.Service, ways []
 		i := slices.IndexFunc(out.Ports, func(p ClientPort) bool { return p.Number == w.wanted })
 		if i < 0 {
 			i = len(out.Ports)
-			out.Ports = append(out.Ports, ClientPort{Port: Port{Number: w.wanted}, Connections: []Connection{{
-				State: Unreachable, Subset: w.subset, Why: nowhereText(h.Host, w.wanted, svc), Passed: []PassedRule{}, Adds: []Addition{},
-			}}})
+			out.Ports = append(out.Ports, ClientPort{Port: Port{Number: w.wanted}, Connections: []Connection{}})
+		}
+		nowhere := Connection{State: Unreachable, Subset: w.subset, Why: nowhereText(h.Host, w.wanted, svc), Adds: []Addition{}}
+		conns := &out.Ports[i].Connections
+		k := slices.IndexFunc(*conns, func(o Connection) bool { return o.Subset == nowhere.Subset && o.Why == nowhere.Why })
+		if k < 0 {
+			k = len(*conns)
+			*conns = append(*conns, nowhere)
 		}
 		w.State = Unreachable
-		out.Ports[i].Connections[0].Ways = append(out.Ports[i].Connections[0].Ways, w.Way)
+		(*conns)[k].Ways = append((*conns)[k].Ways, w.Way)
 	}
 }
 

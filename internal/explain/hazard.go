@@ -133,7 +133,7 @@ func (h *host) addHazards(out *Host) error {
 		}
 		for _, p := range c.Ports {
 			for _, conn := range p.Connections {
-				h.addConnectionHazards(p, conn, codes, add)
+				h.addConnectionHazards(c, p, conn, codes, add)
 			}
 		}
 	}
@@ -176,6 +176,10 @@ func (h *host) addEntryHazards(out *Host, codes map[finding.Code]bool, add adder
 			add(finding.Warning, NoServiceEntry, "Ask for a host outside of the cluster.", "%s is the name of a Kubernetes service, not of an external host.", h.Host)
 			return
 		}
+		if mesh.IsWildcard(h.Host) {
+			add(finding.Warning, NoServiceEntry, "Ask for a host that it covers.", "no ServiceEntry lists the wildcard %s.", h.Host)
+			return
+		}
 		add(finding.Warning, NoServiceEntry, fmt.Sprintf("Declare it: a ServiceEntry with hosts: [%s].", h.Host),
 			"no ServiceEntry lists %s, or a wildcard that covers it. What happens to calls of applications then hangs on meshConfig.outboundTrafficPolicy, which is not among the objects: with ALLOW_ANY, the default, sidecars pass them on as they are, and nothing encrypts them; with REGISTRY_ONLY they are refused (502, or a reset connection). Routes to it fail in both cases.", h.Host)
 		return
@@ -199,7 +203,11 @@ func (h *host) addEntryHazards(out *Host, codes map[finding.Code]bool, add adder
 	}
 }
 
-func (h *host) addConnectionHazards(p ClientPort, conn Connection, codes map[finding.Code]bool, add adder) {
+func (h *host) addConnectionHazards(c Client, p ClientPort, conn Connection, codes map[finding.Code]bool, add adder) {
+	var rule string
+	if conn.Rule != nil {
+		rule = "DestinationRule " + conn.Rule.String()
+	}
 	known := codes[finding.TLSDisabled] || codes[finding.TLSMissing] || codes[finding.CredentialIgnored]
 	if p.ExpectsTLS && conn.State == Plaintext && !known {
 		remedy := "Add a DestinationRule with tls for the port."
@@ -209,22 +217,22 @@ func (h *host) addConnectionHazards(p ClientPort, conn Connection, codes map[fin
 		add(finding.Error, PlaintextToTLSPort, remedy, "plaintext HTTP goes to port %d of %s, where the server speaks TLS: it answers with an error (protocol error), and who listens on the way reads the request.", p.Number, h.Host)
 	}
 	for _, w := range conn.Ways {
-		if w.State == DoubleTLS && !codes[finding.DoubleTLS] {
+		if w.State == DoubleTLS && !codes[finding.DoubleTLS] && !beside(c, w) {
 			add(finding.Warning, TLSInTLS, "Give plaintext clients a port of their own, of protocol HTTP with targetPort: 443, and those that speak TLS one without tls.",
 				"clients that speak TLS themselves to port %d of %s get TLS inside of TLS: %s. The handshake fails.", p.Number, h.Host, conn.Why)
 		}
 		if conn.TLS != nil && conn.TLS.AutoSNI && w.Kind == HTTPRoute && !strings.EqualFold(w.Host, h.Host) {
 			add(finding.Warning, SNIOfRequest, fmt.Sprintf("Set sni: %s in the DestinationRule, and Host: %s on the route.", h.Host, h.Host),
-				"%s sets no sni, so the proxy asks for the Host of each request: on the way of VirtualService %s %s that is %s.", "DestinationRule "+conn.Rule.String(), w.VirtualService, w.Path, cmp.Or(quoted(w.Host), "whatever the client sent"))
+				"%s sets no sni, so the proxy asks for the Host of each request: on the way of VirtualService %s %s that is %s.", rule, w.VirtualService, w.Path, cmp.Or(quoted(w.Host), "whatever the client sent"))
 		}
 	}
 	if t := conn.TLS; t != nil {
 		switch {
 		case t.CA == "":
-			add(finding.Warning, CertificateNotVerified, "Remove insecureSkipVerify.", "%s says insecureSkipVerify: the certificate of %s is not verified, and any server can pose as it.", "DestinationRule "+conn.Rule.String(), h.Host)
+			add(finding.Warning, CertificateNotVerified, "Remove insecureSkipVerify.", "%s says insecureSkipVerify: the certificate of %s is not verified, and any server can pose as it.", rule, h.Host)
 		case len(t.SubjectAltNames) == 0 && !t.AutoName:
 			add(finding.Warning, NameNotVerified, fmt.Sprintf("Add subjectAltNames: [%s] next to the sni.", h.Host),
-				"%s sets an sni and no subjectAltNames: Istio then accepts the certificate of a known authority for any name, not only for %s.", "DestinationRule "+conn.Rule.String(), h.Host)
+				"%s sets an sni and no subjectAltNames: Istio then accepts the certificate of a known authority for any name, not only for %s.", rule, h.Host)
 		}
 	}
 }

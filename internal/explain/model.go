@@ -36,6 +36,8 @@ const (
 	Plaintext State = "plaintext"
 	// DoubleTLS: the proxy encrypts what the application has encrypted already.
 	DoubleTLS State = "doubleTLS"
+	// Dead: the routes take no request.
+	Dead State = "dead"
 	// Unreachable: the proxy has nowhere to send them to.
 	Unreachable State = "unreachable"
 	// AsSent: the proxy passes on what the application sends, whatever it is.
@@ -99,6 +101,9 @@ type Client struct {
 	Namespace string `json:"namespace"`
 	// Labels are those of a gateway's pods.
 	Labels map[string]string `json:"labels,omitempty"`
+	// BesideGateway says that they are sidecars in a namespace where a gateway runs that
+	// reaches the host: often there are none.
+	BesideGateway bool `json:"besideGateway,omitempty"`
 	// Guessed says that nothing tells where a gateway runs, and Namespace is a guess.
 	Guessed bool `json:"guessed,omitempty"`
 	// Sees are the ServiceEntries that they see behind the host, by that which counts
@@ -106,8 +111,12 @@ type Client struct {
 	Sees   []Ref         `json:"sees"`
 	Passed []PassedEntry `json:"passedServiceEntries"`
 	// Wildcard is the host that Sees list, if that is a wildcard.
-	Wildcard string       `json:"wildcard,omitempty"`
-	Ports    []ClientPort `json:"ports"`
+	Wildcard string `json:"wildcard,omitempty"`
+	// Rules are the DestinationRules in force: those for some workloads first. All others
+	// that fit the host are in PassedRules, with the reason.
+	Rules       []Rule       `json:"destinationRules"`
+	PassedRules []PassedRule `json:"passedDestinationRules"`
+	Ports       []ClientPort `json:"ports"`
 }
 
 // PassedEntry is a ServiceEntry that a client does not see, or that does not count.
@@ -137,14 +146,12 @@ type Connection struct {
 	// it is for those that no such connection is for; neither: all.
 	Workloads map[string]string `json:"workloads,omitempty"`
 	Others    bool              `json:"others,omitempty"`
-	// Rule is the DestinationRule in force.
-	Rule *Rule `json:"destinationRule,omitempty"`
+	// Rule is the DestinationRule that decides about TLS, and where.
+	Rule *Field `json:"destinationRule,omitempty"`
 	// TLS is what the proxy adds; absent: nothing.
 	TLS *TLSContext `json:"tls,omitempty"`
 	// Why says in words why there is TLS, or none.
 	Why string `json:"why"`
-	// Passed are the DestinationRules that fit the host and are not in force.
-	Passed []PassedRule `json:"passedDestinationRules"`
 	// Adds is what the webhook would add.
 	Adds []Addition `json:"adds"`
 	Ways []Way      `json:"ways"`
@@ -157,20 +164,26 @@ type Addition struct {
 	Withheld string `json:"withheld,omitempty"`
 }
 
-// Rule is the DestinationRule in force.
+// Rule is a DestinationRule in force.
 type Rule struct {
 	Ref
 	// Host is as it lists it: exact or a wildcard.
 	Host string `json:"host"`
-	// Field is what decides about TLS.
-	Field string `json:"field,omitempty"`
-	// Managed says that it is the webhook's, Injected that the webhook put its TLS there.
+	// Workloads are the labels of the pods that it is for; absent: all, or all others.
+	Workloads map[string]string `json:"workloads,omitempty"`
+	// Managed says that it is the webhook's, Injected that the webhook put tls there.
 	Managed  bool `json:"managed,omitempty"`
 	Injected bool `json:"injected,omitempty"`
-	// Merged are rules that Istio merges into it; Ignored are those of them whose
-	// trafficPolicy does not count, since another one's is older.
+	// Merged are rules that Istio merges into it, Ignored are those of them whose
+	// trafficPolicy does not count, since that of an older one does.
 	Merged  []Ref `json:"merged,omitempty"`
 	Ignored []Ref `json:"ignored,omitempty"`
+}
+
+// Field is a field of a DestinationRule.
+type Field struct {
+	Ref
+	Path string `json:"path,omitempty"`
 }
 
 // PassedRule is a DestinationRule that fits the host and is not in force.

@@ -49,12 +49,12 @@ func ruleName(dr metav1.Object) string {
 func ruleText(p mesh.PassedRule, c mesh.Client, svc *mesh.Service, w *mesh.World) string {
 	switch p.Reason {
 	case mesh.RuleElsewhere:
-		return fmt.Sprintf("for these clients Istio looks only into %s", looksInto(c, svc, w))
+		return fmt.Sprintf("Istio looks only into %s", looksInto(svc, w))
 	case mesh.RuleNotExported:
 		if p.Rule.Spec.GetWorkloadSelector() != nil {
 			return fmt.Sprintf("it has a workloadSelector, and counts only in namespace %s", p.Rule.Namespace)
 		}
-		return exportText(p.Rule.Spec.GetExportTo(), c.Namespace)
+		return exportText(p.Rule.Spec.GetExportTo(), p.Rule.Namespace)
 	case mesh.RuleNamespaceLater:
 		return fmt.Sprintf("%s is of namespace %s, where Istio looks first", ruleName(p.By), p.By.Namespace)
 	case mesh.RuleLessSpecific:
@@ -70,22 +70,17 @@ func ruleText(p mesh.PassedRule, c mesh.Client, svc *mesh.Service, w *mesh.World
 	return string(p.Reason)
 }
 
-func looksInto(c mesh.Client, svc *mesh.Service, w *mesh.World) string {
-	var out []string
-	for _, place := range []struct{ ns, text string }{
-		{c.Namespace, "their own namespace"},
-		{svc.Namespace, fmt.Sprintf("that of the ServiceEntry (%s)", svc.Namespace)},
-		{w.RootNamespace(), fmt.Sprintf("the root namespace (%s)", w.RootNamespace())},
-	} {
-		if !slices.Contains(out, place.text) {
-			out = append(out, place.text)
-		}
+// looksInto names the namespaces whose DestinationRules Istio looks at, in its order.
+func looksInto(svc *mesh.Service, w *mesh.World) string {
+	out := []string{"the clients' own namespace", svc.Namespace}
+	if root := w.RootNamespace(); root != svc.Namespace {
+		out = append(out, root)
 	}
 	return listText(out)
 }
 
 // entryText says why a ServiceEntry is not what a client sees.
-func entryText(p mesh.PassedEntry, c mesh.Client, svc *mesh.Service) string {
+func entryText(p mesh.PassedEntry, svc *mesh.Service) string {
 	first := ""
 	if svc != nil {
 		first = fmt.Sprintf("ServiceEntry %s/%s", svc.Entries[0].Namespace, svc.Entries[0].Name)
@@ -95,7 +90,7 @@ func entryText(p mesh.PassedEntry, c mesh.Client, svc *mesh.Service) string {
 		if slices.Contains(p.Entry.Spec.GetExportTo(), mesh.ExportNone) {
 			return "it is exported nowhere (exportTo: ~)"
 		}
-		return exportText(p.Entry.Spec.GetExportTo(), c.Namespace)
+		return exportText(p.Entry.Spec.GetExportTo(), p.Entry.Namespace)
 	case mesh.EntryWildcard:
 		return "Istio builds no cluster for a host that a wildcard covers: routes need the exact host"
 	case mesh.EntryLessSpecific:
@@ -123,16 +118,19 @@ func nowhereText(host string, port uint32, svc *mesh.Service) string {
 	return fmt.Sprintf("the ServiceEntry that these clients see has no port %d: Istio builds no cluster for it, and the requests fail", port)
 }
 
-// exportText says that an object is not exported to a namespace.
-func exportText(to []string, namespace string) string {
-	switch list := strings.Join(to, ", "); {
-	case list == mesh.ExportPrivate:
-		return "it is private to its namespace (exportTo: .)"
-	case namespace == mesh.OtherNamespaces:
-		return fmt.Sprintf("it is exported only to some namespaces (exportTo: %s)", list)
-	default:
-		return fmt.Sprintf("it is not exported to namespace %s (exportTo: %s)", namespace, list)
+// exportText says whom alone an object is exported to.
+func exportText(to []string, own string) string {
+	names := slices.Clone(to)
+	for i, ns := range names {
+		if ns == mesh.ExportPrivate {
+			names[i] = own
+		}
 	}
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) == 1 {
+		return fmt.Sprintf("it is exported only to namespace %s", names[0])
+	}
+	return fmt.Sprintf("it is exported only to namespaces %s", boundedText(names))
 }
 
 func selectorText(labels map[string]string) string {

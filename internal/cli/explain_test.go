@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const bucket = "samplebucket1234.s3.ap-southeast-2.amazonaws.com"
+
+func TestExplainSeeds(t *testing.T) {
+	for name, args := range map[string][]string{
+		"ingress-author": {bucket, "-f", "testdata/ingress-author.yaml"},
+		"ingress":        {bucket, "-f", "testdata/ingress.yaml"},
+		"sidecar":        {"edition.cnn.com", "-f", "testdata/sidecar.yaml"},
+	} {
+		for format, ending := range map[string]string{"text": "txt", "json": "json"} {
+			got := run("", append([]string{"explain", "-o", format}, args...)...)
+			assert.Equal(t, OK, got.code, name)
+			assert.Empty(t, got.err, name)
+			golden(t, "testdata/"+name+".explain."+ending, got.out)
+		}
+	}
+}
+
+// After render nothing goes in clear, and the webhook has nothing to add.
+func TestExplainWhatIsRendered(t *testing.T) {
+	for name, host := range map[string]string{"ingress": bucket, "sidecar": "edition.cnn.com", "inject": "edition.cnn.com", "explain": "api.payments.example.com"} {
+		rendered := run("", "render", "-f", "testdata/"+name+".yaml")
+		require.Equal(t, OK, rendered.code, name)
+		got := run(rendered.out, "explain", host, "-f", "-")
+		assert.Equal(t, OK, got.code, name)
+		assert.NotContains(t, got.out, "PLAINTEXT", name)
+		assert.NotContains(t, got.out, "would add", name)
+		assert.Contains(t, got.out, "\nTLS to port ", name)
+	}
+}
+
+// What is said of hosts of which there is little to say.
+func TestExplainLittle(t *testing.T) {
+	of := func(hosts, exportTo string) string {
+		return "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec:\n  hosts: [" + hosts + "]\n" +
+			"  exportTo: [" + exportTo + "]\n  resolution: DNS\n  ports: [{number: 443, name: https, protocol: HTTPS}]\n"
+	}
+	known := of("api.vendor.com, www.vendor.com", "'*'")
+	var all strings.Builder
+	for _, tc := range []struct {
+		input string
+		args  []string
+	}{
+		{known, []string{"other.example.com"}},
+		{known, []string{"ap.vendor.com"}}, // Did you mean
+		{known, []string{"web.shop.svc.cluster.local"}},
+		{known, []string{"*.example.com"}},
+		{known, []string{"api.vendor.com:8443"}},
+		{known, []string{"api.vendor.com:443", "--from", "shop"}},
+		{of("'*.vendor.com'", "'*'"), []string{"api.vendor.com"}},
+		{of("'*.vendor.com', api.vendor.com", "'*'"), []string{"*.vendor.com", "--ascii"}},
+		{of("api.vendor.com", "'~'"), []string{"api.vendor.com", "--from", "shop"}},
+		{of("api.vendor.com", "egress"), []string{"api.vendor.com"}},
+		{vsOf("  http:\n  - route:\n    - destination: {host: api.vendor.com, port: {number: 443}}\n"), []string{"api.vendor.com"}},
+	} {
+		got := run(tc.input, append([]string{"explain", "-f", "-"}, tc.args...)...)
+		assert.Equal(t, OK, got.code)
+		assert.Empty(t, got.err)
+		all.WriteString("$ egress-tls explain " + strings.Join(tc.args, " ") + "\n" + got.out + "\n")
+	}
+	golden(t, "testdata/explain-little.txt", all.String())
+}
+
+func TestExplainUsage(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no host":        {nil, "no host given: explain HOST[:PORT], such as api.example.com:443"},
+		"two":            {[]string{"a.com", "b.com"}, `unexpected argument "b.com": one host is explained at a time, and files are given as -f FILE`},
+		"no name":        {[]string{"a b"}, `"a b" is no host: give a name such as api.example.com, *.example.com, an IP address or a URL`},
+		"nothing":        {[]string{"https://"}, `"https://" is no host: give a name such as api.example.com, *.example.com, an IP address or a URL`},
+		"a wildcard":     {[]string{"api.*.com"}, `"api.*.com" is no host: give a name such as api.example.com, *.example.com, an IP address or a URL`},
+		"port 0":         {[]string{"a.com:0"}, `"0" is no port: it is a number from 1 to 65535`},
+		"a named port":   {[]string{"a.com:https"}, `"https" is no port: it is a number from 1 to 65535`},
+		"unknown format": {[]string{"a.com", "-o", "yaml"}, `unknown output format "yaml" for -o; it is one of text, json`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := run("", append([]string{"explain", "-f", "testdata/sidecar.yaml"}, tc.args...)...)
+			assert.Equal(t, result{Unusable, "", "egress-tls: " + tc.want + "\negress-tls: see 'egress-tls explain --help'\n"}, got)
+		})
+	}
+}
+
+func TestParseHost(t *testing.T) {
+	for text, want := range map[string]struct {
+		host string
+		port uint32
+	}{
+		"api.example.com":                       {"api.example.com", 0},
+		"api.example.com:8443":                  {"api.example.com", 8443},
+		"API.Example.com.":                      {"api.example.com", 0},
+		"api.example.com.:443":                  {"api.example.com", 443},
+		"https://api.example.com/v1?x=http://y": {"api.example.com", 0},
+		"http://me:pw@api.example.com:80/":      {"api.example.com", 80},
+		"api.example.com/v1":                    {"api.example.com", 0},
+		"*.example.com":                         {"*.example.com", 0},
+		"*":                                     {"*", 0},
+		"10.0.0.1":                              {"10.0.0.1", 0},
+		"10.0.0.1:443":                          {"10.0.0.1", 443},
+		"2001:DB8::1":                           {"2001:db8::1", 0},
+		"[2001:db8::1]":                         {"2001:db8::1", 0},
+		"https://[2001:db8::1]:443/x":           {"2001:db8::1", 443},
+	} {
+		host, port, err := parseHost(text)
+		require.NoError(t, err, text)
+		assert.Equal(t, want.host, host, text)
+		assert.Equal(t, want.port, port, text)
+	}
+}
+
+// What objects hold does not reach the terminal as it is; colour is where it is asked for.
+func TestExplainIsPrintable(t *testing.T) {
+	got := run(`{"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": "e\u001b[31m"}, "spec": {"hosts": ["api.vendor.com"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP\n\u001b]0;x"}]}}`,
+		"explain", "api.vendor.com", "-f", "-")
+	assert.NotContains(t, got.out, "\x1b")
+	assert.Contains(t, got.out, `e\x1b[31m`)
+
+	got = run("", "explain", "edition.cnn.com", "-f", "testdata/sidecar.yaml", "--color", "always")
+	assert.True(t, strings.HasPrefix(got.out, "\x1b[1medition.cnn.com\x1b[0m\n\n\x1b[1;31mPLAINTEXT\x1b[0m to port 443 from all sidecars"), got.out)
+}
+
+// The documentation shows what is printed.
+func TestExplainDocs(t *testing.T) {
+	const page, command, behind = "../../docs/explain.md", "$ egress-tls explain api.payments.example.com -f manifests/\n", "```\n\nThe first lines"
+	text := read(t, page)
+	head, rest, ok := strings.Cut(text, command)
+	require.True(t, ok)
+	_, tail, ok := strings.Cut(rest, behind)
+	require.True(t, ok)
+
+	objects, root := read(t, "testdata/explain.yaml"), t.TempDir()
+	require.NoError(t, os.Mkdir(root+"/manifests", 0o700))
+	require.NoError(t, os.WriteFile(root+"/manifests/payments.yaml", []byte(objects), 0o600))
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	t.Chdir(root)
+	got := run("", "explain", "api.payments.example.com", "-f", "manifests/")
+	t.Chdir(here)
+	assert.Equal(t, OK, got.code)
+	golden(t, page, head+command+got.out+behind+tail)
+}
