@@ -7,7 +7,8 @@
 //	                                 each -f object ── decision.Decide ─┘
 //	                                                       │
 //	                        check: findings as text, json ─┤
-//	                        render: objects as stored ─────┘
+//	                        render: objects as stored ─────┤
+//	         diff-policy: under two policies, and compared ┘
 //
 // Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.
 package cli

@@ -12,8 +12,6 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 )
 
-const sgrGreen = "1;32"
-
 // stateColors are those of a state; what is neither good nor bad has none.
 var stateColors = map[explain.State]string{
 	explain.Plaintext: sgrRed, explain.DoubleTLS: sgrRed, explain.Dead: sgrYellow, explain.Unreachable: sgrYellow, explain.AsSent: sgrYellow,

@@ -31,6 +31,10 @@ type judging struct {
 	access     cluster.Access
 	policyFile string
 	mode       string
+	// policyArgs says that policies are arguments and not a flag; input is then loaded with
+	// given.
+	policyArgs bool
+	given      *policy.Policy
 }
 
 // chunkSize is how many objects are asked for at once, as in kubectl.
@@ -39,7 +43,9 @@ const chunkSize = 500
 func (j *judging) register(cmd *cobra.Command) {
 	j.access.ChunkSize, j.access.UserAgent = chunkSize, "egress-tls"
 	f := cmd.Flags()
-	f.StringVar(&j.policyFile, "policy", "", "policy `FILE` (EgressTLSPolicy) of the webhook; without it, that of the webhook in the cluster, if one is read, else its defaults")
+	if !j.policyArgs {
+		f.StringVar(&j.policyFile, "policy", "", "policy `FILE` (EgressTLSPolicy) of the webhook; without it, that of the webhook in the cluster, if one is read, else its defaults")
+	}
 	f.StringVar(&j.mode, "mode", "", "judge every namespace as in `MODE`, enforce, warn or audit, whatever its label and the policy say; exempt ones stay exempt")
 	f.StringVar(&j.access.Kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the cluster to read; without it $KUBECONFIG or ~/.kube/config")
 	f.StringVar(&j.access.Context, "context", "", "`CONTEXT` of the kubeconfig; without it its current one")

@@ -63,7 +63,6 @@ func (in *inputs) judge(cmd *cobra.Command, out *format, s Streams, toRender boo
 func (in *input) judge(toRender bool) (verdict, error) {
 	var out verdict
 	var errs []error
-	var decided []decision.Decided
 	pol, written := in.policy, in.mode
 	if toRender {
 		pol, written = bringing(pol), func(string) policy.Mode { return policy.Enforce }
@@ -71,11 +70,8 @@ func (in *input) judge(toRender bool) (verdict, error) {
 	var docs []*manifest.Document
 	var objects []metav1.Object
 	for _, d := range in.files.Documents {
-		switch d.Object.(type) {
-		case *networkingv1.ServiceEntry, *networkingv1.VirtualService, *networkingv1.DestinationRule:
-			if in.mode(d.Object.GetNamespace()) != policy.Off {
-				docs, objects = append(docs, d), append(objects, d.Object)
-			}
+		if isJudged(d.Object) && in.mode(d.Object.GetNamespace()) != policy.Off {
+			docs, objects = append(docs, d), append(objects, d.Object)
 		}
 	}
 	site := decision.NewSite(in.world(), pol, objects...)
@@ -87,10 +83,26 @@ func (in *input) judge(toRender bool) (verdict, error) {
 			continue
 		}
 		out.judgements = append(out.judgements, judgement{d, mode, outcome})
-		decided = append(decided, decision.Decided{Object: d.Object, Outcome: outcome})
 	}
-	out.findings = decision.Union(decided)
+	out.findings = decision.Union(out.decided())
 	return out, errors.Join(errs...)
+}
+
+func (v verdict) decided() []decision.Decided {
+	out := make([]decision.Decided, len(v.judgements))
+	for i, j := range v.judgements {
+		out[i] = decision.Decided{Object: j.doc.Object, Outcome: j.outcome}
+	}
+	return out
+}
+
+// isJudged reports whether an object is of a kind that is judged.
+func isJudged(o metav1.Object) bool {
+	switch o.(type) {
+	case *networkingv1.ServiceEntry, *networkingv1.VirtualService, *networkingv1.DestinationRule:
+		return true
+	}
+	return false
 }
 
 // noteUndecided names what is let through without an answer.

@@ -93,7 +93,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	root.SetOut(out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newCheck(s), newRender(s), newExplain(s), newScan(s), newVersion(version))
+	root.AddCommand(newCheck(s), newRender(s), newExplain(s), newScan(s), newDiffPolicy(s), newVersion(version))
 	return root
 }
 

@@ -125,8 +125,7 @@ func (n *namespaceSummary) count(f finding.Finding) {
 func judged(set *manifest.Set) int {
 	n := 0
 	for _, d := range set.Documents {
-		switch d.Object.(type) {
-		case *networkingv1.ServiceEntry, *networkingv1.VirtualService, *networkingv1.DestinationRule:
+		if isJudged(d.Object) {
 			n++
 		}
 	}

@@ -58,7 +58,7 @@ func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
 		if *into, err = loadStored(ctx, c, newProgress(s.Err)); err != nil {
 			return nil, err
 		}
-		if in.policyFile == "" {
+		if in.policyFile == "" && in.given == nil {
 			if out.policy, out.policyFrom, err = installedPolicy(ctx, c, s.Err); err != nil {
 				return nil, err
 			}
@@ -80,16 +80,24 @@ func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
 	return out, nil
 }
 
-// loadPolicy returns the policy of the file, and the defaults without one.
+// loadPolicy returns the policy that is given, else that of the file, and the defaults
+// without one.
 func (j *judging) loadPolicy() (*policy.Policy, error) {
-	if j.policyFile == "" {
-		return policy.Default(), nil
+	switch {
+	case j.given != nil:
+		return j.given, nil
+	case j.policyFile != "":
+		return readPolicy(j.policyFile)
 	}
-	data, err := os.ReadFile(j.policyFile)
+	return policy.Default(), nil
+}
+
+func readPolicy(file string) (*policy.Policy, error) {
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the policy: %w", err)
 	}
-	return policy.Load(j.policyFile, data)
+	return policy.Load(file, data)
 }
 
 // inherit gives an object the identity of the stored one that it replaces, as the

@@ -2,6 +2,7 @@ package decision
 
 import (
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -15,25 +16,31 @@ type Decided struct {
 	Outcome Outcome
 }
 
-// Union joins the findings of objects that are decided together, sorted and each
-// once. Of an error and a warning that are else the same the error stays. What one
-// object says of the headers of another is left out when that other is among them:
-// its own decision adds them.
-func Union(all []Decided) []finding.Finding {
+// Own returns the findings of each object that is decided together with the others: what
+// one says of the headers or routes of another is left out when that other is among
+// them, since its own decision says it, or adds them.
+func Own(all []Decided) [][]finding.Finding {
 	together := map[finding.Object]bool{}
 	for _, d := range all {
 		together[mesh.ObjectOf(d.Object)] = true
 	}
-	var joined []finding.Finding
-	for _, d := range all {
+	out := make([][]finding.Finding, len(all))
+	for i, d := range all {
 		for _, f := range d.Outcome.Findings {
 			told := f.Code == finding.HeadersMissing || f.Code == finding.ShadowedByVirtualService
 			if told && f.Object != mesh.ObjectOf(d.Object) && together[f.Object] {
 				continue
 			}
-			joined = append(joined, f)
+			out[i] = append(out[i], f)
 		}
 	}
+	return out
+}
+
+// Union joins the Own findings of all, sorted and each once. Of an error and a warning
+// that are else the same the error stays.
+func Union(all []Decided) []finding.Finding {
+	joined := slices.Concat(Own(all)...)
 	finding.Sort(joined)
 	seen := map[string]struct{}{}
 	out := []finding.Finding{}
