@@ -40,24 +40,32 @@ type judging struct {
 // chunkSize is how many objects are asked for at once, as in kubectl.
 const chunkSize = 500
 
+// judgingModes are those that --mode takes: in mode off nothing is judged.
+func judgingModes() []string {
+	return []string{string(policy.Enforce), string(policy.Warn), string(policy.Audit)}
+}
+
 func (j *judging) register(cmd *cobra.Command) {
 	j.access.ChunkSize, j.access.UserAgent = chunkSize, "egress-tls"
 	f := cmd.Flags()
 	if !j.policyArgs {
 		f.StringVar(&j.policyFile, "policy", "", "policy `FILE` (EgressTLSPolicy) of the webhook; without it, that of the webhook in the cluster, if one is read, else its defaults")
+		offerManifests(cmd, "policy")
 	}
 	f.StringVar(&j.mode, "mode", "", "judge every namespace as in `MODE`, enforce, warn or audit, whatever its label and the policy say; exempt ones stay exempt")
 	f.StringVar(&j.access.Kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the cluster to read; without it $KUBECONFIG or ~/.kube/config")
 	f.StringVar(&j.access.Context, "context", "", "`CONTEXT` of the kubeconfig; without it its current one")
 	f.StringVar(&j.access.RequestTimeout, "request-timeout", "0", "`TIME`, such as 30s, after which a request to the cluster is given up; 0: never")
+	offerWords(cmd, "mode", judgingModes()...)
+	offerFiles(cmd, "kubeconfig")
+	offerNames(cmd, "context", &j.access, cluster.Contexts)
 }
 
 func (j *judging) validate(cmd *cobra.Command) error {
-	switch policy.Mode(j.mode) {
-	case "", policy.Enforce, policy.Warn, policy.Audit:
+	if j.mode == "" || slices.Contains(judgingModes(), j.mode) {
 		return nil
 	}
-	return usage(cmd, fmt.Errorf("unknown mode %q for --mode; it is one of enforce, warn, audit", j.mode))
+	return usage(cmd, fmt.Errorf("unknown mode %q for --mode; it is one of %s", j.mode, strings.Join(judgingModes(), ", ")))
 }
 
 // named reports whether the command line names a cluster: with an empty value it is that
@@ -73,6 +81,9 @@ func (in *inputs) register(cmd *cobra.Command) {
 	f.StringArrayVarP(&in.files, "filename", "f", nil, "`FILE`, directory (recursively *.yaml, *.yml, *.json) or - for stdin; may be repeated")
 	f.StringArrayVar(&in.background, "background", nil, "`FILE`, directory or - with what the cluster holds already: it counts, but is neither checked nor printed; may be repeated")
 	f.StringVarP(&in.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
+	offerManifests(cmd, "filename")
+	offerManifests(cmd, "background")
+	offerNames(cmd, "namespace", &in.access, cluster.Namespaces)
 }
 
 func (in *inputs) validate(cmd *cobra.Command) error {
@@ -98,6 +109,7 @@ type format struct {
 func (o *format) register(cmd *cobra.Command, allowed ...string) {
 	o.allowed = allowed
 	cmd.Flags().StringVarP(&o.value, "output", "o", allowed[0], "output `FORMAT`: "+strings.Join(allowed, " or "))
+	offerWords(cmd, "output", allowed...)
 }
 
 func (o *format) validate(cmd *cobra.Command) error {

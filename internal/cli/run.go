@@ -78,10 +78,9 @@ HTTP towards a TLS port, and the headers and DestinationRules that would be adde
 Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 		Example: `  egress-tls check -f manifests/
   egress-tls render -f manifests/ | kubectl apply -f -`,
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args:              cobra.ArbitraryArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usage(cmd, fmt.Errorf("unknown command %q", args[0]))
@@ -94,6 +93,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(usage)
 	root.AddCommand(newCheck(s), newRender(s), newExplain(s), newScan(s), newDiffPolicy(s), newVersion(version))
+	addCompletion(root)
 	return root
 }
 

@@ -55,6 +55,8 @@ func TestUsage(t *testing.T) {
 		"stdin twice":      {[]string{"check", "-f", "-", "--background", "-"}, "stdin can be read only once: -f - and --background - exclude each other\nsee 'egress-tls check --help'"},
 		"two backgrounds":  {[]string{"check", "-f", "-", "--background", "b", "--kubeconfig="}, "the background is either --background or the cluster (--kubeconfig, --context)\nsee 'egress-tls check --help'"},
 		"mode":             {[]string{"render", "-f", "-", "--mode", "off"}, "unknown mode \"off\" for --mode; it is one of enforce, warn, audit\nsee 'egress-tls render --help'"},
+		"no shell":         {[]string{"completion"}, "no shell given; it is one of bash, fish, powershell, zsh\nsee 'egress-tls completion --help'"},
+		"unknown shell":    {[]string{"completion", "tcsh"}, "unknown shell \"tcsh\"; it is one of bash, fish, powershell, zsh\nsee 'egress-tls completion --help'"},
 		"version argument": {[]string{"version", "x"}, "unexpected argument \"x\"; files are given as -f FILE\nsee 'egress-tls version --help'"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -80,6 +80,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	f.Int64Var(&in.access.ChunkSize, "chunk-size", chunkSize, "read the objects in chunks of `N`; 0: all at once")
 	f.BoolVar(&summaryOnly, "summary", false, "print only the table of namespaces")
 	f.BoolVar(&report, "report", false, "write a report object into each namespace (openreports.io Report or wgpolicyk8s.io PolicyReport)")
+	offerNames(cmd, "namespace", &in.access, cluster.Namespaces)
 	out.register(cmd, "text", "json")
 	color.register(cmd)
 	return cmd

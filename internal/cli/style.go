@@ -39,6 +39,7 @@ type colors struct{ when choice }
 func (c *colors) register(cmd *cobra.Command) {
 	c.when = choice{"auto", []string{"auto", "always", "never"}}
 	cmd.Flags().Var(&c.when, "color", "colour text `WHEN`: auto (on a terminal, unless NO_COLOR is set), always or never")
+	offerWords(cmd, "color", c.when.allowed...)
 }
 
 // style is how text for people looks on one stream.
