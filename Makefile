@@ -134,6 +134,10 @@ bench: ## Run the benchmarks; BENCH=regexp picks some
 sbom: build ## Write the bill of materials of each binary, as CycloneDX, into bin/
 	cd test && go run ./sbom -version '$(VERSION)' ../bin/egress-tls-webhook ../bin/egress-tls
 
+.PHONY: man
+man: ## Write a man page of each command of the CLI into bin/man/
+	cd test && go run ./man -version '$(VERSION)' -date "$$(git log -1 --format=%ct 2>/dev/null || echo 0)" ../bin/man
+
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities in what the binaries call
 	@lint=$$($(install) lint) && $$lint/govulncheck ./...

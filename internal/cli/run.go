@@ -55,6 +55,11 @@ func Run(args []string, s Streams, version string) int {
 	return Unusable
 }
 
+// Command is the tree of all commands, for their documentation.
+func Command(version string) *cobra.Command {
+	return newRoot(Streams{}, io.Discard, version)
+}
+
 // complain prints each line of an error as one of ours.
 func complain(w io.Writer, err error) {
 	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
