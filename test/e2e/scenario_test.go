@@ -129,6 +129,7 @@ func play(t *testing.T, s *scenario.Scenario, webhook *controlplane.Webhook, ver
 	store(t, s, version)
 	waitCached(t, webhook)
 
+	assertForetold(t, s)
 	request, err := os.ReadFile(s.RequestFile)
 	require.NoError(t, err)
 	result := kubectl(t, version.of(string(request)), "apply", "-f", "-")
