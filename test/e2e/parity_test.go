@@ -3,14 +3,20 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/cli"
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 	"github.com/egress-tls/egress-tls-webhook/internal/scenario"
 )
 
@@ -27,25 +33,115 @@ func assertForetold(t *testing.T, s *scenario.Scenario) {
 	assert.Equal(t, want, got.code)
 }
 
-// cliResult is what the commands that judge print with -o json.
+// assertScanned: scan says of what the cluster holds what check says of the same objects in
+// a file. To what admission has let pass nothing has to be added; what it has refused the
+// exempt user stores, and scan has the reasons for the refusal.
+func assertScanned(t *testing.T, s *scenario.Scenario) {
+	t.Helper()
+	if s.Want.Refused {
+		storeRequest(t, s)
+	}
+	got := runCLI(t, s, "", "scan")
+	assert.Equal(t, runCLI(t, s, storedManifests(t, s), "check", "-f", "-"), got.asCheck())
+	if s.Want.Refused {
+		assert.Subset(t, ofScenario(got.Findings), s.Want.Findings)
+		return
+	}
+	for _, a := range got.Additions {
+		mode, _ := s.Policy.ModeFor(a.Object.Namespace, modes[a.Object.Namespace])
+		assert.False(t, mode == policy.Enforce && slices.ContainsFunc(s.Request, func(o scenario.Object) bool {
+			return mesh.ObjectOf(o.Typed) == a.Object
+		}), "admission has not added to %s: %s", a.Object, a.Changes)
+	}
+}
+
+// storeRequest stores the request as it is written.
+func storeRequest(t *testing.T, s *scenario.Scenario) {
+	t.Helper()
+	for _, o := range s.Request {
+		raw := (&unstructured.Unstructured{Object: o.Raw}).DeepCopy()
+		if raw.GetKind() == "Namespace" {
+			continue // setModes has.
+		}
+		err := writer.Create(t.Context(), raw)
+		if apierrors.IsAlreadyExists(err) {
+			old := raw.DeepCopy()
+			require.NoError(t, reader.Get(t.Context(), client.ObjectKeyFromObject(raw), old))
+			raw.SetResourceVersion(old.GetResourceVersion())
+			err = writer.Update(t.Context(), raw)
+		}
+		require.NoError(t, err)
+	}
+}
+
+// storedManifests is what the cluster holds in the end, by the files of the scenario.
+func storedManifests(t *testing.T, s *scenario.Scenario) string {
+	t.Helper()
+	after := slices.Concat(s.Want.Stored, s.Want.Rules)
+	if s.Want.Refused {
+		for _, o := range s.Request {
+			after = append(after, o.Raw)
+		}
+	}
+	objects := map[finding.Object]*unstructured.Unstructured{}
+	keep := func(raw map[string]any) {
+		o := (&unstructured.Unstructured{Object: raw}).DeepCopy()
+		key := finding.Object{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName()}
+		if old := objects[key]; old != nil {
+			o.SetCreationTimestamp(old.GetCreationTimestamp())
+		}
+		objects[key] = o
+	}
+	for _, o := range s.Mesh {
+		keep(o.Raw)
+	}
+	for _, raw := range after {
+		keep(raw)
+	}
+	var out []string
+	for _, o := range objects {
+		out = append(out, text(t, o.Object))
+	}
+	return strings.Join(out, "---\n")
+}
+
+// cliResult is what the commands that judge print with -o json, and their exit code.
 type cliResult struct {
 	Findings []finding.Finding
+	Summary  struct{ Errors, Warnings, Objects int }
+	// Additions are only in what scan prints.
+	Additions []struct {
+		Object  finding.Object
+		Changes []string
+	}
 
 	code int
 }
 
-// runCLI runs a command on the cluster, under the scenario's policy.
+// asCheck leaves what check prints too.
+func (r cliResult) asCheck() cliResult {
+	r.Additions = nil
+	return r
+}
+
+// runCLI runs a command on the cluster, or on what it gets, under the scenario's policy.
 func runCLI(t *testing.T, s *scenario.Scenario, stdin string, args ...string) (out cliResult) {
 	t.Helper()
-	policy := s.PolicyFile
-	if policy == "" {
-		policy = writeFile(t, defaultPolicy)
+	file := s.PolicyFile
+	if file == "" {
+		file = writeFile(t, defaultPolicy)
 	}
-	args = append(args, "-o", "json", "--kubeconfig", plane.Kubeconfig, "--policy", policy)
+	args = append(args, "-o", "json", "--policy", file)
+	if stdin == "" {
+		args = append(args, "--kubeconfig", plane.Kubeconfig)
+	}
 	var stdout, stderr bytes.Buffer
 	out.code = cli.Run(args, cli.Streams{In: strings.NewReader(stdin), Out: &stdout, Err: &stderr}, "test")
 	assert.Empty(t, stderr.String())
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &out), stdout.String())
+	for i := range out.Findings {
+		out.Findings[i].Object.APIVersion = "" // A cluster is read in another one than files are written in.
+	}
 	return out
 }
 

@@ -138,6 +138,7 @@ func play(t *testing.T, s *scenario.Scenario, webhook *controlplane.Webhook, ver
 		assert.Equal(t, 1, result.ExitCode)
 		assertRefusal(t, s, rest)
 		assert.Empty(t, rulesBeside(t, s), "a refused request writes no rule")
+		assertScanned(t, s)
 		return
 	}
 	require.Zero(t, result.ExitCode, result.Stderr)
@@ -148,6 +149,7 @@ func play(t *testing.T, s *scenario.Scenario, webhook *controlplane.Webhook, ver
 	}
 	if rulesLater[s.Name] == "" {
 		assert.Equal(t, text(t, byName(s.Want.Rules)), text(t, rulesBeside(t, s)))
+		assertScanned(t, s)
 	}
 }
 
