@@ -22,7 +22,8 @@ type Options struct {
 
 // Set is what was read, in the order of the paths.
 type Set struct {
-	Sources   []*Source
+	Files     []*File
+	Sources   []*Source   // of all Files
 	Documents []*Document // of all Sources
 
 	byKey map[Key]*Document
@@ -72,8 +73,11 @@ func (s *Set) add(file string, data []byte, namespace string) []error {
 	if err != nil {
 		errs = append(errs, err)
 	}
+	f := &File{Path: file, Text: string(data), Sources: sources}
+	s.Files = append(s.Files, f)
 	for _, src := range sources {
 		s.Sources = append(s.Sources, src)
+		src.file = f
 		if src.json == nil {
 			continue
 		}

@@ -29,13 +29,21 @@ type Source struct {
 	// does not take, such as tabs, so it cannot be put into a YAML stream as is.
 	JSON bool
 
+	file      *File
 	line      int    // of the first line of Text
+	offset    int    // of the first byte of Text in the file
 	json      []byte // the document as JSON; nil: only comments
 	documents []*Document
 	// Worked out once, and only where somebody asks.
 	syntax    func() *yamlv3.Node
 	starts    func() []int // offsets of the lines
 	oddBreaks func() bool
+}
+
+// File is the content of a file or of stdin.
+type File struct {
+	Path, Text string
+	Sources    []*Source
 }
 
 // Documents returns the objects of the source, a List's one by one.
@@ -46,7 +54,7 @@ func (s *Source) Documents() []*Document { return s.documents }
 func (s *Source) Tree() map[string]any { return decodeExact(s.json) }
 
 func newSource(file string, c chunk, text string, line int, raw []byte, isJSON bool) *Source {
-	s := &Source{File: display(file), Separator: c.separator, Text: text, JSON: isJSON, line: line, json: raw}
+	s := &Source{File: display(file), Separator: c.separator, Text: text, JSON: isJSON, line: line, offset: c.offset, json: raw}
 	s.syntax = sync.OnceValue(func() *yamlv3.Node { return parseSyntax(s.Text, isJSON) })
 	s.starts = sync.OnceValue(func() []int { return lineStarts(s.Text) })
 	s.oddBreaks = sync.OnceValue(func() bool { return hasOddBreaks(s.Text) })
@@ -114,6 +122,7 @@ func parseJSON(file string, c chunk) (out []*Source, ok bool, err error) {
 		line += strings.Count(c.text[at:start], "\n")
 		at = start
 		s := newSource(file, c, string(raw)+"\n", line, raw, true)
+		s.offset += start
 		if len(out) > 0 {
 			s.Separator = ""
 		}

@@ -8,19 +8,28 @@ type chunk struct {
 	separator string
 	text      string
 	line      int // of the first line of text
+	offset    int // of the first byte of text in the file
 }
+
+const byteOrderMark = "\uFEFF"
 
 // split cuts a YAML stream at its document markers, as the YAML specification has
 // them: "---" and "..." at the start of a line, alone or before a space. These
 // can be nothing else there, not even within a block scalar or a quoted string.
 // Chunks of only white space are dropped, and directives (%YAML) with them.
 func split(data string) []chunk {
-	data = strings.TrimPrefix(data, "\uFEFF")
+	if rest, marked := strings.CutPrefix(data, byteOrderMark); marked {
+		out := split(rest)
+		for i := range out {
+			out[i].offset += len(byteOrderMark)
+		}
+		return out
+	}
 	var out []chunk
 	cur := chunk{line: 1}
 	start, line := 0, 1
 	flush := func(end int) {
-		cur.text = withoutDirectives(data[start:end])
+		cur.text, cur.offset = withoutDirectives(data[start:end]), start
 		if strings.TrimSpace(cur.text) != "" {
 			out = append(out, cur)
 		}
