@@ -4,13 +4,15 @@ package validate
 // others can be the last one, and putting it there takes nothing from them; so the
 // last such route is put there, and the rest is ordered the same way. Where no
 // route can be last, no order makes all of them live: those that stand in each
-// other's way are told apart, and the last of them is left out.
+// other's way are told apart, and the last of them is left out. That one is dead in the
+// given order, so that no route that is live dies for it.
 //
 // This finds an order whenever there is one, and a stable one: a route moves only
 // to get in front of those that cover it.
 
 import (
 	"container/heap"
+	"maps"
 	"slices"
 )
 
@@ -41,8 +43,34 @@ type arranger struct {
 }
 
 // arrange orders the routes but for those in never, which no request fits. Those in
-// deadBy are dead in the given order.
+// deadBy are dead in the given order. What is left out is tried once more where the
+// others that are left out stand in its way no longer.
 func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arrangement {
+	a := arrangeAll(f, deadBy, never, w)
+	out := maps.Clone(never)
+	for i := range a.duplicates {
+		out[i] = true
+	}
+	for i := range a.conflicts {
+		out[i] = true
+	}
+	if a.order == nil || len(out)-len(never) < 2 {
+		return a
+	}
+	for _, i := range slices.Sorted(maps.Keys(a.conflicts))[:min(len(a.conflicts), maxDetailed)] {
+		delete(out, i)
+		b := arrangeAll(f, deadBy, out, w)
+		if len(b.order) <= len(a.order) {
+			out[i] = true
+			continue
+		}
+		a.order, a.moved = b.order, b.moved
+		delete(a.conflicts, i)
+	}
+	return a
+}
+
+func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arrangement {
 	a := &arranger{
 		f: f, c: newCore(w, f.usual), gone: make([]bool, len(f.routes)), by: map[int][]int{}, watchers: map[int][]int{},
 	}
@@ -60,7 +88,7 @@ func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arran
 		}
 	}
 	for i := range f.routes {
-		if by := deadBy[i]; len(by) > 0 {
+		if by := deadBy[i]; len(by) > 0 && !a.gone[i] && !slices.ContainsFunc(by, func(o *unit) bool { return a.gone[o.route] }) {
 			a.wait(i, by)
 		} else if !a.gone[i] {
 			a.ask(i)
@@ -123,30 +151,47 @@ func (a *arranger) wait(i int, by []*unit) {
 	a.by[i] = routes
 }
 
-// leaveOut picks the last of some routes that stand in each other's way.
+// leaveOut picks the last of some routes that stand in each other's way. It is dead in
+// the given order, since what takes its requests stands before it.
 func (a *arranger) leaveOut() int {
 	at := len(a.gone) - 1 - a.tail // all that are left wait
 	for ; a.gone[at]; at-- {
 		a.tail++
 	}
-	step := map[int]int{}
-	var path []int
-	for {
-		if first, again := step[at]; again {
-			path = path[first:]
-			break
-		}
-		step[at] = len(path)
-		path = append(path, at)
-		at = a.by[at][0]
-	}
-	last := slices.Max(path)
+	last := slices.Max(a.knot(at))
 	if by := a.by[last]; len(by) == 1 && slices.Equal(a.by[by[0]], []int{last}) {
 		a.duplicates[last] = by[0]
 	} else {
 		a.conflicts[last] = slices.Sorted(slices.Values(by))
 	}
 	return last
+}
+
+// knot returns routes that wait for each other and for nothing else, of those that
+// route i waits for: the first strongly connected component that Tarjan's search ends.
+func (a *arranger) knot(i int) []int {
+	var stack []int
+	index, low := map[int]int{}, map[int]int{}
+	var visit func(i int) []int
+	visit = func(i int) []int {
+		index[i], low[i] = len(stack), len(stack)
+		stack = append(stack, i)
+		for _, o := range a.by[i] {
+			if _, seen := index[o]; seen {
+				low[i] = min(low[i], index[o])
+				continue
+			}
+			if found := visit(o); found != nil {
+				return found
+			}
+			low[i] = min(low[i], low[o])
+		}
+		if low[i] == index[i] {
+			return stack[index[i]:]
+		}
+		return nil
+	}
+	return visit(i)
 }
 
 // intHeap gives the largest first.

@@ -60,26 +60,37 @@ func RouteOrderUpdate(old, vs *networkingv1.VirtualService, delegates Delegates)
 }
 
 // WorkingOrder returns the order of spec.http, as indices, in which every route is
-// live: the given one where nothing is dead, else the one in which routes move only
-// to get in front of those that cover them. ok is false when there is none, or none
-// was found within the work budget.
+// live that an order can make live beside those that are live already: the given one
+// where none is found that does better, else the one in which routes move only to get
+// in front of those that cover them, and those that stay dead come last. ok says that
+// none stays dead. order is nil for an object that is not judged.
 func WorkingOrder(vs *networkingv1.VirtualService, delegates Delegates) (order []int, ok bool) {
 	j := newJudgement(vs, delegates)
 	if j == nil {
 		return nil, false
 	}
-	if !slices.ContainsFunc(j.items, func(it item) bool { return it.code != finding.IneffectiveMatch }) {
-		order = make([]int, len(vs.Spec.Http))
-		for i := range order {
-			order[i] = i
+	dead := 0
+	for i := range j.items {
+		if j.items[i].verdict.dead {
+			dead++
 		}
-		return order, true
 	}
-	a := j.arrange()
-	if len(a.order) != len(vs.Spec.Http) {
-		return nil, false
+	given := make([]int, len(vs.Spec.Http))
+	for i := range given {
+		given[i] = i
 	}
-	return a.order, true
+	if dead == 0 {
+		return given, true
+	}
+	placed := map[int]bool{}
+	for _, i := range j.arrange().order {
+		placed[i] = true
+	}
+	left := len(given) - len(placed)
+	if left >= dead {
+		return given, false
+	}
+	return slices.Concat(j.plan.order, slices.DeleteFunc(given, func(i int) bool { return placed[i] })), left == 0
 }
 
 // An item is a finding before it is put into words.

@@ -440,22 +440,25 @@ http:
 func TestWorkingOrder(t *testing.T) {
 	for name, tc := range map[string]struct {
 		http string
-		want []int // nil: none
+		want []int
+		dead bool // some stay so
 	}{
-		"nothing dead":         {`[{match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /}}]}]`, []int{0, 1}},
-		"nested, all reversed": {`[{match: [{uri: {prefix: /}}]}, {match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a/b}}]}]`, []int{2, 1, 0}},
-		"stable":               {`[{match: [{uri: {prefix: /x}}]}, {match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /y}}]}, {match: [{uri: {prefix: /a/c}}]}, {match: [{uri: {prefix: /a/b}}]}]`, []int{0, 3, 4, 1, 2}},
-		"two groups":           {`[{match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a/b}}]}, {match: [{uri: {prefix: /c}}]}, {match: [{uri: {prefix: /c/d}}]}]`, []int{1, 0, 3, 2}},
-		"one entry is enough":  {`[{match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /b}}]}, {match: [{uri: {prefix: /a/1}}, {uri: {prefix: /b/1}}]}]`, []int{0, 2, 1}},
-		"duplicate":            {`[{match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a}}]}]`, nil},
-		"duplicate behind":     {`[{}, {match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a}}]}]`, nil},
-		"contradiction":        {`[{match: [{uri: {prefix: a}}]}]`, nil},
-		"two catch-alls":       {`[{}, {match: [{uri: {regex: ".*"}}]}]`, nil},
-		"no routes":            {`[]`, []int{}},
+		"nothing dead":         {`[{match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /}}]}]`, []int{0, 1}, false},
+		"nested, all reversed": {`[{match: [{uri: {prefix: /}}]}, {match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a/b}}]}]`, []int{2, 1, 0}, false},
+		"stable":               {`[{match: [{uri: {prefix: /x}}]}, {match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /y}}]}, {match: [{uri: {prefix: /a/c}}]}, {match: [{uri: {prefix: /a/b}}]}]`, []int{0, 3, 4, 1, 2}, false},
+		"two groups":           {`[{match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a/b}}]}, {match: [{uri: {prefix: /c}}]}, {match: [{uri: {prefix: /c/d}}]}]`, []int{1, 0, 3, 2}, false},
+		"one entry is enough":  {`[{match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /b}}]}, {match: [{uri: {prefix: /a/1}}, {uri: {prefix: /b/1}}]}]`, []int{0, 2, 1}, false},
+		"duplicate":            {`[{match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a}}]}]`, []int{0, 1}, true},
+		"duplicate behind":     {`[{}, {match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a}}]}]`, []int{1, 0, 2}, true},
+		"contradiction":        {`[{match: [{uri: {prefix: a}}]}]`, []int{0}, true},
+		"two catch-alls":       {`[{}, {match: [{uri: {regex: ".*"}}]}]`, []int{0, 1}, true},
+		// Before the second, the third would take what the first leaves of it.
+		"live ones stay live": {`[{match: [{method: {exact: GET}}]}, {match: [{method: {regex: "GET|POST"}}]}, {match: [{method: {exact: POST}}]}, {match: [{method: {exact: GET}, uri: {prefix: /a}}]}]`, []int{3, 0, 1, 2}, true},
+		"no routes":           {`[]`, []int{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			order, ok := WorkingOrder(virtualService(t, "http: "+tc.http), nil)
-			assert.Equal(t, tc.want != nil, ok)
+			assert.Equal(t, tc.dead, !ok)
 			assert.Equal(t, tc.want, order)
 		})
 	}
