@@ -3,6 +3,7 @@ module github.com/egress-tls/egress-tls-webhook
 go 1.26.0
 
 require (
+	github.com/aymanbagabas/go-udiff v0.4.1
 	github.com/evanphx/json-patch/v5 v5.9.11
 	github.com/go-logr/logr v1.4.4
 	github.com/spf13/cobra v1.10.2

@@ -1,18 +1,49 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
+
+// renderFlags are those that only render has.
+type renderFlags struct {
+	fixOrder, inPlace bool
+	rulesFile         string
+}
+
+func (f *renderFlags) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.fixOrder, "fix-order", false, "bring the routes of each VirtualService in the order that works, before anything else")
+	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "write the files of -f, those that change, in place of printing")
+	cmd.Flags().StringVar(&f.rulesFile, "rules-file", "", "with --in-place or -o diff: `FILE` that created DestinationRules go to, read like -f if it exists; without it, the file that first asks for them")
+}
+
+func (f *renderFlags) validate(cmd *cobra.Command, in *inputs, out *format) error {
+	switch {
+	case f.inPlace && cmd.Flags().Changed("output"):
+		return usage(cmd, errors.New("--in-place writes files and prints no objects: it excludes -o"))
+	case f.inPlace && slices.Contains(in.files, manifest.Stdin):
+		return usage(cmd, errors.New("--in-place writes files, and stdin is none: give -f FILE"))
+	case f.rulesFile == manifest.Stdin:
+		return usage(cmd, errors.New("--rules-file names a file to write, and stdin is none"))
+	case f.rulesFile != "" && !f.inPlace && out.value != "diff":
+		return usage(cmd, errors.New("--rules-file needs --in-place or -o diff: all else is printed in one stream"))
+	}
+	return nil
+}
 
 func newRender(s Streams) *cobra.Command {
 	var in inputs
 	var out format
 	var color colors
+	var flags renderFlags
 	cmd := &cobra.Command{
 		Use:   "render -f FILE [flags]",
 		Short: "Print the objects as admission would store them",
@@ -21,24 +52,52 @@ TLS added, then the DestinationRules that would be created. Admission leaves wha
 prints unchanged, and so does render. Where the policy says that you bring headers or
 DestinationRules yourself (Require), render writes what is missing.
 
-An object that is not changed is printed as it was written, comments too; one that is
-changed loses its comments. JSON input is printed as YAML unless -o json is given,
-which prints one List.
+Only the lines that change change: comments, the order of keys and the layout stay.
+Where YAML does not allow that, such as within an alias, the document is written
+anew, and a note names the line. JSON is printed as YAML unless -o json is given,
+which prints one List. -o diff prints what changes in each file, for git apply or
+patch -p1; --in-place writes it, to all files or, if one cannot be written, to none.
+There a created DestinationRule becomes a further document of the file that first
+asks for it, or of --rules-file.
 
-Findings go to stderr. With errors nothing is printed and the exit code is 1: what
-admission refuses cannot be stored.
+--fix-order first brings the routes of each VirtualService in the order in which every
+one can match; each takes its comments along. Routes move only to get in front of
+those that take all their requests. It does not delete what no order saves, such as
+the second of two equal routes, and does not change the match list within a route.
+
+Findings go to stderr. With errors nothing is printed or written and the exit code is
+1: what admission refuses cannot be stored.
 
 ` + inputHelp + `
 
 Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 		Example: `  egress-tls render -f manifests/ | kubectl apply -f -
-  egress-tls render -f virtualservice.yaml --background cluster.yaml -o json`,
+  egress-tls render -f virtualservice.yaml --background cluster.yaml -o json
+  egress-tls render -f manifests/ --fix-order -o diff
+  egress-tls render -f manifests/ --fix-order --in-place --rules-file manifests/tls.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			input, v, err := in.judge(cmd, &out, s, true)
+			if err := flags.validate(cmd, &in, &out); err != nil {
+				return err
+			}
+			if _, err := os.Stat(flags.rulesFile); err == nil {
+				in.files = append(in.files, flags.rulesFile)
+			}
+			input, err := in.open(cmd, &out, s)
 			if err != nil {
 				return err
 			}
+			if flags.fixOrder {
+				if err := input.fixOrder(s.Err); err != nil {
+					return err
+				}
+			}
+			v, err := input.judge(true)
+			if err != nil {
+				return err
+			}
+			input.warnOfLabels(s.Err)
+			v.noteUndecided(s.Err)
 			writeFindings(s.Err, color.style(s.Err), input, v.findings)
 			if finding.HasErrors(v.findings) {
 				complain(s.Err, fmt.Errorf("nothing is rendered: admission would refuse the input (%s)", count(v.summary().Errors, "error")))
@@ -48,15 +107,22 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			if err != nil {
 				return err
 			}
-			if out.value == "json" {
-				return r.writeJSON(cmd.OutOrStdout())
+			w := cmd.OutOrStdout()
+			switch {
+			case flags.inPlace:
+				return r.writeFiles(w, s.Err, flags.rulesFile)
+			case out.value == "diff":
+				return r.writeDiff(w, s.Err, flags.rulesFile, color.style(s.Out))
+			case out.value == "json":
+				return r.writeJSON(w)
 			}
-			return r.writeYAML(cmd.OutOrStdout())
+			return r.writeYAML(w, s.Err)
 		},
 	}
 	in.register(cmd)
-	out.register(cmd, "yaml", "json")
+	out.register(cmd, "yaml", "json", "diff")
 	color.register(cmd)
+	flags.register(cmd)
 	return cmd
 }
 

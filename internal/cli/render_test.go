@@ -80,7 +80,7 @@ just: values
 `
 	assert.Equal(t, result{OK, text, ""}, run(text, "render", "-f", "-"))
 	assert.Equal(t, result{OK, "kind: A\n---\nkind: B\n", ""}, run("", "render", "-f", write(t, "a.yaml", "kind: A"), "-f", write(t, "b.yaml", "kind: B")))
-	assert.Equal(t, result{OK, "a: 1\nkind: A\n---\nkind: B\n", ""}, run("{\"kind\":\"A\",\n\t\"a\":1}{\"kind\":\"B\"}", "render", "-f", "-"), "JSON becomes YAML")
+	assert.Equal(t, result{OK, "kind: A\na: 1\n---\nkind: B\n", ""}, run("{\"kind\":\"A\",\n\t\"a\":1}{\"kind\":\"B\"}", "render", "-f", "-"), "JSON becomes YAML")
 }
 
 func TestRenderRefuses(t *testing.T) {
@@ -139,29 +139,30 @@ func TestRenderInjectsIntoBackground(t *testing.T) {
 		got := run(virtualService, "render", "-f", "-", "--background", write(t, "cluster.yaml", background))
 		require.Equal(t, OK, got.code, got.err)
 		_, rule, _ := strings.Cut(got.out, "---\n")
-		assert.Equal(t, `apiVersion: networking.istio.io/v1
+		assert.Equal(t, `# As it is stored, with what egress-tls added for TLS to edition.cnn.com
+apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata:
+  name: cnn
+  namespace: default
   annotations:
     egress-tls.dev/injected: port/443=fbf57920
     team: web
-  name: cnn
-  namespace: default
 spec:
   host: edition.cnn.com
   trafficPolicy:
     loadBalancer:
       simple: RANDOM
     portLevelSettings:
-    - loadBalancer:
-        simple: RANDOM
-      port:
+    - port:
         number: 443
       tls:
         mode: SIMPLE
         sni: edition.cnn.com
         subjectAltNames:
         - edition.cnn.com
+      loadBalancer:
+        simple: RANDOM
 `, rule)
 	}
 }

@@ -25,6 +25,9 @@ type rendering struct {
 type createdRule struct {
 	key  manifest.Key
 	tree map[string]any
+	// note says where it comes from, by what first asks for it.
+	note string
+	by   *manifest.Document
 }
 
 func (in *input) render(v verdict) (*rendering, error) {
@@ -47,7 +50,7 @@ func (in *input) render(v verdict) (*rendering, error) {
 				continue
 			}
 			done[key] = struct{}{}
-			if err := in.renderRule(r, key, c); err != nil {
+			if err := in.renderRule(r, j.doc, key, c); err != nil {
 				return nil, fmt.Errorf("failed to add %s: %w", c, err)
 			}
 		}
@@ -58,7 +61,7 @@ func (in *input) render(v verdict) (*rendering, error) {
 	return r, nil
 }
 
-func (in *input) renderRule(r *rendering, key manifest.Key, c mutate.RuleChange) error {
+func (in *input) renderRule(r *rendering, by *manifest.Document, key manifest.Key, c mutate.RuleChange) error {
 	mine, stored := in.files.Find(key), in.background.Find(key)
 	switch {
 	case mine == nil && (c.Action == mutate.Create || stored == nil):
@@ -66,7 +69,7 @@ func (in *input) renderRule(r *rendering, key manifest.Key, c mutate.RuleChange)
 		if err != nil {
 			return err
 		}
-		r.created = append(r.created, createdRule{key, tree})
+		r.created = append(r.created, createdRule{key, tree, "Created by egress-tls for TLS to " + c.Host, by})
 	case mine == nil:
 		edits, err := mutate.InjectEdits(stored.Tree(), c.Injections, in.policy.TLS, mutate.KeepAll)
 		if err != nil {
@@ -78,7 +81,7 @@ func (in *input) renderRule(r *rendering, key manifest.Key, c mutate.RuleChange)
 		}
 		withoutServerFields(tree)
 		complete(tree, stored)
-		r.created = append(r.created, createdRule{key, tree})
+		r.created = append(r.created, createdRule{key, tree, "As it is stored, with what egress-tls added for TLS to " + c.Host, by})
 	case len(r.edits[mine]) > 0:
 		// Its own decision has injected the same already.
 	case c.Action == mutate.Create:

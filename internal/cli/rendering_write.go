@@ -3,19 +3,20 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
-	"sigs.k8s.io/yaml"
-
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
+	"github.com/egress-tls/egress-tls-webhook/internal/manifest/yamltext"
 	"github.com/egress-tls/egress-tls-webhook/mutate"
 )
 
 const separator = "---\n"
 
-// writeYAML prints a stream: each source that is not changed as it was written,
-// the others anew, then the created rules. A List stays a List.
-func (r *rendering) writeYAML(w io.Writer) error {
+// writeYAML prints a stream: each source with what changes in it, then the created
+// rules. A List stays a List, and JSON becomes YAML.
+func (r *rendering) writeYAML(w, notes io.Writer) error {
 	first := true
 	write := func(before, text string) {
 		switch {
@@ -31,48 +32,73 @@ func (r *rendering) writeYAML(w io.Writer) error {
 		}
 	}
 	for _, src := range r.set.Sources {
-		text, err := r.yaml(src)
+		text, err := r.yaml(src, notes)
 		if err != nil {
 			return err
 		}
 		write(src.Separator, text)
 	}
 	for _, c := range r.created {
-		text, err := yaml.Marshal(c.tree)
+		text, err := c.yaml()
 		if err != nil {
-			return fmt.Errorf("failed to encode DestinationRule %s/%s: %w", c.key.Namespace, c.key.Name, err)
+			return err
 		}
-		write("", string(text))
+		write("", text)
 	}
 	return nil
 }
 
-func (r *rendering) yaml(src *manifest.Source) (string, error) {
-	tree := src.Tree()
-	changed := src.JSON
-	for _, d := range src.Documents() {
-		edits := r.edits[d]
-		if len(edits) == 0 {
-			continue
-		}
-		object, err := d.In(tree)
-		if err != nil {
-			return "", err
-		}
-		ops, err := patch(d, object, edits)
-		if err != nil {
-			return "", err
-		}
-		changed = changed || len(ops) > 0
+func (r *rendering) yaml(src *manifest.Source, notes io.Writer) (string, error) {
+	if !src.JSON {
+		return r.text(src, notes)
 	}
-	if !changed {
+	tree := src.Tree()
+	if err := r.change(src)(tree); err != nil {
+		return "", err
+	}
+	return yamltext.Encode(tree)
+}
+
+// yaml is the rule as a document. Its comment is not stored.
+func (c createdRule) yaml() (string, error) {
+	text, err := yamltext.Encode(c.tree)
+	if err != nil {
+		return "", fmt.Errorf("DestinationRule %s/%s: %w", c.key.Namespace, c.key.Name, err)
+	}
+	return "# " + finding.Printable(c.note) + "\n" + text, nil
+}
+
+// text returns the source with what changes in it, in the language it is written in,
+// and notes what that costs.
+func (r *rendering) text(src *manifest.Source, notes io.Writer) (string, error) {
+	changes := func(d *manifest.Document) bool { return d.Moved() || len(r.edits[d]) > 0 }
+	if !slices.ContainsFunc(src.Documents(), changes) {
 		return src.Text, nil
 	}
-	text, err := yaml.Marshal(tree)
-	if err != nil {
-		return "", fmt.Errorf("failed to encode %s: %w", src.File, err)
+	text, anew, err := src.Changed(r.change(src))
+	if err == nil && anew != nil && !src.JSON {
+		fmt.Fprintf(notes, "egress-tls: note: %v; so the document is written anew, without its comments\n", anew)
 	}
-	return string(text), nil
+	return text, err
+}
+
+// change makes of the tree of a source what is stored.
+func (r *rendering) change(src *manifest.Source) func(tree map[string]any) error {
+	return func(tree map[string]any) error {
+		for _, d := range src.Documents() {
+			object, err := d.In(tree)
+			if err != nil {
+				return err
+			}
+			if err := d.Move(object); err != nil {
+				return err
+			}
+			if err := patch(d, object, r.edits[d]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // writeJSON prints one v1 List of all objects, then the created rules.
@@ -80,7 +106,7 @@ func (r *rendering) writeJSON(w io.Writer) error {
 	items := []any{}
 	for _, d := range r.set.Documents {
 		object := d.Exact()
-		if _, err := patch(d, object, r.edits[d]); err != nil {
+		if err := patch(d, object, r.edits[d]); err != nil {
 			return err
 		}
 		complete(object, d)
@@ -92,10 +118,9 @@ func (r *rendering) writeJSON(w io.Writer) error {
 	return writeJSON(w, map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
 }
 
-func patch(d *manifest.Document, object map[string]any, edits []mutate.Edit) ([]mutate.Operation, error) {
-	ops, err := mutate.Patch(object, edits)
-	if err != nil {
-		return nil, fmt.Errorf("%s%s: %w", d.Prefix(""), d.Name(), err)
+func patch(d *manifest.Document, object map[string]any, edits []mutate.Edit) error {
+	if _, err := mutate.Patch(object, edits); err != nil {
+		return fmt.Errorf("%s%s: %w", d.Prefix(""), d.Name(), err)
 	}
-	return ops, nil
+	return nil
 }

@@ -51,7 +51,7 @@ func TestUsage(t *testing.T) {
 		"no value":         {[]string{"render", "-f"}, "flag needs an argument: 'f' in -f\nsee 'egress-tls render --help'"},
 		"argument":         {[]string{"check", "a.yaml"}, "unexpected argument \"a.yaml\"; files are given as -f FILE\nsee 'egress-tls check --help'"},
 		"check format":     {[]string{"check", "-f", "-", "-o", "yaml"}, "unknown output format \"yaml\" for -o; it is one of text, json\nsee 'egress-tls check --help'"},
-		"render format":    {[]string{"render", "-f", "-", "-o", ""}, "unknown output format \"\" for -o; it is one of yaml, json\nsee 'egress-tls render --help'"},
+		"render format":    {[]string{"render", "-f", "-", "-o", ""}, "unknown output format \"\" for -o; it is one of yaml, json, diff\nsee 'egress-tls render --help'"},
 		"stdin twice":      {[]string{"check", "-f", "-", "--background", "-"}, "stdin can be read only once: -f - and --background - exclude each other\nsee 'egress-tls check --help'"},
 		"two backgrounds":  {[]string{"check", "-f", "-", "--background", "b", "--kubeconfig="}, "the background is either --background or the cluster (--kubeconfig, --context)\nsee 'egress-tls check --help'"},
 		"mode":             {[]string{"render", "-f", "-", "--mode", "off"}, "unknown mode \"off\" for --mode; it is one of enforce, warn, audit\nsee 'egress-tls render --help'"},

@@ -17,8 +17,9 @@ type Document struct {
 	// Service and Namespace. It is nil for all others.
 	Object metav1.Object
 
-	path string // within the source: "", or items[2]
-	json []byte
+	path  string // within the source: "", or items[2]
+	json  []byte
+	moved []move
 }
 
 // Name returns "Kind namespace/name", or the kind alone where the object is
@@ -53,7 +54,9 @@ func (d *Document) Prefix(path string) string {
 
 // Region returns where the field at path within the object stands, or the deepest
 // field on the way that is written.
-func (d *Document) Region(path string) Region { return d.Source.regionOf(join(d.path, path)) }
+func (d *Document) Region(path string) Region {
+	return d.Source.regionOf(join(d.path, d.written(path)))
+}
 
 // Focus returns where what the field at path comes down to stands: of a field that
 // holds nothing but one other, that one.

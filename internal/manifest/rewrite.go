@@ -1,8 +1,11 @@
 package manifest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -25,7 +28,7 @@ type Position struct{ Offset, Line, Column int }
 //
 // An error names file and line, and says why the text cannot be changed.
 func (s *Source) Rewrite(change func(tree map[string]any) error) ([]yamltext.Replacement, error) {
-	rs, err := yamltext.Rewrite(s.Text, s.read, change)
+	rs, err := yamltext.Rewrite(s.Text, s.syntax(), s.read, change)
 	if err == nil {
 		return rs, nil
 	}
@@ -34,6 +37,61 @@ func (s *Source) Rewrite(change func(tree map[string]any) error) ([]yamltext.Rep
 		line, err = s.lineAt(at.Line), errors.New(at.Reason)
 	}
 	return nil, fmt.Errorf("%s:%d: %w", s.File, line, err)
+}
+
+// Changed returns Text with the change made. Where Text cannot be changed it is
+// written anew, without its comments; anew then says why.
+func (s *Source) Changed(change func(tree map[string]any) error) (text string, anew, err error) {
+	rs, anew := s.Rewrite(change)
+	if anew == nil {
+		return yamltext.Apply(s.Text, rs), nil, nil
+	}
+	tree := s.Tree()
+	if err := change(tree); err != nil {
+		return "", nil, err
+	}
+	if s.JSON {
+		text, err = yamltext.EncodeJSON(tree, s.Text)
+	} else {
+		text, err = yamltext.Encode(tree)
+	}
+	return text, anew, err
+}
+
+// Changed returns Text with the new texts of sources, and more documents behind the
+// last one.
+func (f *File) Changed(texts map[*Source]string, more []string) string {
+	var out strings.Builder
+	at := 0
+	for _, s := range f.Sources {
+		text, ok := texts[s]
+		if !ok || text == s.Text {
+			continue
+		}
+		end := s.offset + len(s.Text)
+		if s.JSON { // Its line break is ours.
+			end--
+			text = strings.TrimSuffix(text, "\n")
+		}
+		out.WriteString(f.Text[at:s.offset])
+		out.WriteString(text)
+		at = end
+	}
+	out.WriteString(f.Text[at:])
+	newline := "\n"
+	if strings.Contains(f.Text, "\r\n") {
+		newline = "\r\n"
+	}
+	for i, text := range more {
+		if i == 0 && f.Text != "" && !strings.HasSuffix(f.Text, "\n") {
+			out.WriteString(newline)
+		}
+		if i > 0 || f.Text != "" {
+			out.WriteString("---" + newline)
+		}
+		out.WriteString(strings.ReplaceAll(text, "\n", newline))
+	}
+	return out.String()
 }
 
 func (s *Source) read(text string) map[string]any {
@@ -47,6 +105,55 @@ func (s *Source) read(text string) map[string]any {
 	return decodeExact(raw)
 }
 
+// Reorder brings the list at path in the given order. Place goes on to tell where the
+// items stand in the file as it is.
+func (d *Document) Reorder(path string, order []int) error {
+	object := d.Exact()
+	err := reorder(object, path, order)
+	if err == nil {
+		d.json, err = json.Marshal(object)
+	}
+	if err == nil {
+		d.moved = append(d.moved, move{path, order})
+		d.Object, err = decode(d, d.Object.GetNamespace())
+	}
+	if err != nil {
+		return fmt.Errorf("%s%s: %w", d.Prefix(""), d.Name(), err)
+	}
+	return nil
+}
+
+// A move is what Reorder has done.
+type move struct {
+	path  string
+	order []int
+}
+
+// Moved reports whether Reorder was called.
+func (d *Document) Moved() bool { return len(d.moved) > 0 }
+
+// Move makes the object, as it was written, what Reorder has made of it.
+func (d *Document) Move(object map[string]any) error {
+	for _, m := range d.moved {
+		if err := reorder(object, m.path, m.order); err != nil {
+			return fmt.Errorf("%s%s: %w", d.Prefix(""), d.Name(), err)
+		}
+	}
+	return nil
+}
+
+// written is path in the object as it was written.
+func (d *Document) written(path string) string {
+	for _, m := range slices.Backward(d.moved) {
+		rest, below := strings.CutPrefix(path, m.path+"[")
+		index, rest, _ := strings.Cut(rest, "]")
+		if i, err := strconv.Atoi(index); below && err == nil && i >= 0 && i < len(m.order) {
+			path = fmt.Sprintf("%s[%d]%s", m.path, m.order[i], rest)
+		}
+	}
+	return path
+}
+
 // Reordering returns what to replace in the document's file so that the list at path
 // has its items in the given order, each with its comments.
 func (d *Document) Reordering(path string, order []int) ([]Replacement, error) {
@@ -55,7 +162,7 @@ func (d *Document) Reordering(path string, order []int) ([]Replacement, error) {
 		if err != nil {
 			return err
 		}
-		return Reorder(object, path, order)
+		return reorder(object, path, order)
 	})
 	if err != nil {
 		return nil, err
@@ -74,8 +181,8 @@ func (s *Source) position(offset int) Position {
 	return Position{len(before), s.line + strings.Count(s.Text[:offset], "\n"), utf8.RuneCountInString(column) + 1}
 }
 
-// Reorder brings the items of the list at path in the given order.
-func Reorder(tree map[string]any, path string, order []int) error {
+// reorder brings the items of the list at path in the given order.
+func reorder(tree map[string]any, path string, order []int) error {
 	var parent map[string]any
 	keys := steps(path)
 	for at := any(tree); len(keys) > 0; keys = keys[1:] {

@@ -31,7 +31,9 @@ func styleOf(text string, root *yaml.Node) style {
 		s.unit = second[:len(second)-len(strings.TrimLeft(second, " \t"))]
 	}
 	var inMaps, inLists []int
-	columns(root, &inMaps, &inLists)
+	if root != nil {
+		columns(root, &inMaps, &inLists)
+	}
 	if len(inMaps) > 0 {
 		s.indent = max(slices.Min(inMaps), 1)
 	}
@@ -118,6 +120,12 @@ func (s style) encode(n *yaml.Node) (string, error) {
 // Encode writes a tree as YAML, its keys in the order in which people write them.
 func Encode(tree map[string]any) (string, error) {
 	text, err := style{indent: 2, newline: "\n"}.block(tree, "")
+	return text + "\n", err
+}
+
+// EncodeJSON writes a tree as JSON, on several lines if the JSON text of like is.
+func EncodeJSON(tree map[string]any, like string) (string, error) {
+	text, err := styleOf(like, nil).writeJSON(tree, "")
 	return text + "\n", err
 }
 

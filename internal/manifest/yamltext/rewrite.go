@@ -39,12 +39,12 @@ func Apply(text string, rs []Replacement) string {
 type Reader func(text string) map[string]any
 
 // Rewrite returns what to replace in text, so that it reads as change leaves the
-// tree that read makes of it. Maps that change moves about in a list must stay the
+// tree that read makes of it. root is its syntax, nil if there is none. Maps that change moves about in a list must stay the
 // same Go maps: by these their text is found again, and moves with its comments.
 //
 // It fails where the text cannot say it without being written anew, such as within
 // an alias; the error, often an *Error, says why.
-func Rewrite(text string, read Reader, change func(tree map[string]any) error) ([]Replacement, error) {
+func Rewrite(text string, root *yaml.Node, read Reader, change func(tree map[string]any) error) ([]Replacement, error) {
 	before, after := read(text), read(text)
 	if before == nil {
 		return nil, errors.New("it holds no object")
@@ -57,13 +57,12 @@ func Rewrite(text string, read Reader, change func(tree map[string]any) error) (
 	if equal(before, after) {
 		return nil, nil
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &doc); err != nil || len(doc.Content) != 1 {
-		return nil, errors.New("only another YAML parser can read it")
+	if root == nil {
+		return nil, errors.New("it is written in a way that YAML does not know")
 	}
 	r.layout = newLayout(text)
-	r.style = styleOf(text, doc.Content[0])
-	rs, err := r.value(doc.Content[0], before, after)
+	r.style = styleOf(text, root)
+	rs, err := r.value(root, before, after)
 	if err != nil {
 		return nil, err
 	}

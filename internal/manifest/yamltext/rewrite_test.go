@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/manifest/yamltext"
@@ -24,6 +25,14 @@ func read(text string) map[string]any {
 		return nil
 	}
 	return tree
+}
+
+func syntax(text string) *yamlv3.Node {
+	var doc yamlv3.Node
+	if yamlv3.Unmarshal([]byte(text), &doc) != nil || len(doc.Content) == 0 {
+		return nil
+	}
+	return doc.Content[0]
 }
 
 type tree = map[string]any
@@ -202,7 +211,7 @@ func TestRewrite(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rs, err := yamltext.Rewrite(c.in, read, func(t tree) error { c.change(t); return nil })
+			rs, err := yamltext.Rewrite(c.in, syntax(c.in), read, func(t tree) error { c.change(t); return nil })
 			require.NoError(t, err)
 			assert.Equal(t, c.want, yamltext.Apply(c.in, rs))
 		})

@@ -1,0 +1,214 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aymanbagabas/go-udiff"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
+)
+
+// fileChange is one file, and what it comes to.
+type fileChange struct {
+	path          string
+	before, after string
+	isNew         bool
+}
+
+// files are the files that change, in the order of the input. Created rules go to
+// rulesFile, or to the file that first asks for them if that is "".
+func (r *rendering) files(rulesFile string, notes io.Writer) ([]fileChange, error) {
+	more := map[*manifest.File][]string{}
+	var fresh []string // for a rulesFile that is not there yet
+	for _, c := range r.created {
+		text, err := c.yaml()
+		if err != nil {
+			return nil, err
+		}
+		home := r.home(c, rulesFile)
+		if home == nil {
+			fresh = append(fresh, text)
+			continue
+		}
+		if slices.ContainsFunc(home.Sources, func(s *manifest.Source) bool { return s.JSON }) {
+			return nil, fmt.Errorf("%s is JSON, so DestinationRule %s/%s cannot be added to it: say where it goes with --rules-file FILE", home.Path, c.key.Namespace, c.key.Name)
+		}
+		more[home] = append(more[home], text)
+	}
+	var out []fileChange
+	for _, f := range r.set.Files {
+		texts := map[*manifest.Source]string{}
+		for _, src := range f.Sources {
+			var err error
+			if texts[src], err = r.text(src, notes); err != nil {
+				return nil, err
+			}
+		}
+		if after := f.Changed(texts, more[f]); after != f.Text {
+			out = append(out, fileChange{path: f.Path, before: f.Text, after: after})
+		}
+	}
+	if len(fresh) > 0 {
+		out = append(out, fileChange{path: rulesFile, after: strings.Join(fresh, separator), isNew: true})
+	}
+	return out, nil
+}
+
+// home returns the file that a created rule goes to, nil for a rulesFile that is new.
+func (r *rendering) home(c createdRule, rulesFile string) *manifest.File {
+	i := slices.IndexFunc(r.set.Files, func(f *manifest.File) bool {
+		if rulesFile != "" {
+			return samePath(f.Path, rulesFile)
+		}
+		return slices.Contains(f.Sources, c.by.Source)
+	})
+	if i < 0 {
+		return nil
+	}
+	return r.set.Files[i]
+}
+
+func samePath(a, b string) bool {
+	a, errA := filepath.Abs(a)
+	b, errB := filepath.Abs(b)
+	return errA == nil && errB == nil && a == b
+}
+
+// writeDiff prints a unified diff of each file that changes.
+func (r *rendering) writeDiff(w, notes io.Writer, rulesFile string, look style) error {
+	changes, err := r.files(rulesFile, notes)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		name := strings.TrimPrefix(filepath.ToSlash(filepath.Clean(c.path)), "/")
+		if c.path == manifest.Stdin {
+			name = "stdin"
+		}
+		before := diffLabel("a/" + name)
+		if c.isNew {
+			before = "/dev/null"
+		}
+		const context = 3
+		text, err := udiff.ToUnified(before, diffLabel("b/"+name), c.before, udiff.Lines(c.before, c.after), context)
+		if err != nil {
+			return fmt.Errorf("failed to compare %s: %w", c.path, err)
+		}
+		for line := range strings.Lines(text) {
+			fmt.Fprint(w, look.diff(line))
+		}
+	}
+	return nil
+}
+
+// diffLabel quotes a file's name as git does, where patch would not read it.
+func diffLabel(name string) string {
+	if strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f || c == '"' || c == '\\' }) {
+		return strconv.Quote(name)
+	}
+	if strings.Contains(name, " ") {
+		return name + "\t" // Else it ends there.
+	}
+	return name
+}
+
+// writeFiles writes the files that change, and says which.
+func (r *rendering) writeFiles(w, notes io.Writer, rulesFile string) error {
+	changes, err := r.files(rulesFile, notes)
+	if err != nil {
+		return err
+	}
+	if err := replaceFiles(changes); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		fmt.Fprintf(w, "wrote %s\n", c.path)
+	}
+	return nil
+}
+
+// replaceFiles writes each file beside its old one and, when all are there, puts them
+// in their place: no file is ever half written.
+func replaceFiles(changes []fileChange) (err error) {
+	temporary := map[string]string{} // by the file that it becomes
+	defer func() {
+		for _, path := range temporary {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}()
+	targets := make([]string, len(changes))
+	for i, c := range changes {
+		target, mode := c.path, os.FileMode(0o644)
+		if !c.isNew {
+			if target, err = filepath.EvalSymlinks(c.path); err != nil {
+				return fmt.Errorf("nothing is written: %w", err)
+			}
+			info, err := os.Stat(target)
+			if err != nil {
+				return fmt.Errorf("nothing is written: %w", err)
+			}
+			mode = info.Mode().Perm()
+		}
+		targets[i] = target
+		path, err := writeBeside(target, c.after, mode)
+		if path != "" {
+			temporary[target] = path
+		}
+		if err != nil {
+			return fmt.Errorf("nothing is written: failed to write %s: %w", c.path, err)
+		}
+	}
+	for i, target := range targets {
+		if err := os.Rename(temporary[target], target); err != nil {
+			return fmt.Errorf("%d of %d files are written: %w", i, len(changes), err)
+		}
+		delete(temporary, target)
+	}
+	return nil
+}
+
+// writeBeside writes a temporary file, whose path it returns as soon as there is one.
+func writeBeside(target, text string, mode os.FileMode) (path string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(target), ".egress-tls-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(text)
+	return f.Name(), errors.Join(err, f.Chmod(mode), f.Close())
+}
+
+// diff writes a line of a unified diff as git does: coloured, and without what a
+// terminal would obey. Off the terminal it must stay as it is, to be applied.
+func (s style) diff(line string) string {
+	if !s.color {
+		return line
+	}
+	text := strings.TrimRight(line, "\r\n")
+	end := line[len(text):]
+	text = finding.Printable(text)
+	switch {
+	case strings.HasPrefix(text, "--- "), strings.HasPrefix(text, "+++ "):
+		return s.bold(text) + end
+	case strings.HasPrefix(text, "@@"):
+		return s.paint(sgrCyan, text) + end
+	case strings.HasPrefix(text, "-"):
+		return s.paint(sgrRedText, text) + end
+	case strings.HasPrefix(text, "+"):
+		return s.paint(sgrGreen, text) + end
+	}
+	return text + end
+}
+
+const (
+	sgrRedText = "31"
+	sgrGreen   = "32"
+	sgrCyan    = "36"
+)

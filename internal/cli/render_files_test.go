@@ -1,0 +1,272 @@
+package cli
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// copies writes testdata files into a directory, which becomes the current one.
+func copies(t *testing.T, names ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, name := range names {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(read(t, "testdata/"+name)), 0o640))
+	}
+	t.Chdir(dir)
+	return dir
+}
+
+const sidecarDiff = `--- a/sidecar.yaml
++++ b/sidecar.yaml
+@@ -29,3 +29,28 @@
+         host: edition.cnn.com
+         port:
+           number: 443
++    headers:
++      request:
++        set:
++          Host: edition.cnn.com
++          X-Forwarded-Proto: https
++---
++# Created by egress-tls for TLS to edition.cnn.com
++apiVersion: networking.istio.io/v1
++kind: DestinationRule
++metadata:
++  name: egress-tls-edition-cnn-com-3198e25ac27f46c8
++  namespace: default
++  labels:
++    app.kubernetes.io/managed-by: egress-tls-webhook
++spec:
++  host: edition.cnn.com
++  trafficPolicy:
++    portLevelSettings:
++    - port:
++        number: 443
++      tls:
++        mode: SIMPLE
++        sni: edition.cnn.com
++        subjectAltNames:
++        - edition.cnn.com
+`
+
+func TestRenderDiff(t *testing.T) {
+	copies(t, "sidecar.yaml")
+	assert.Equal(t, result{OK, sidecarDiff, ""}, run("", "render", "-f", "sidecar.yaml", "-o", "diff"))
+	assert.Equal(t, strings.ReplaceAll(sidecarDiff, "/sidecar.yaml", "/stdin"), run(read(t, "sidecar.yaml"), "render", "-f", "-", "-o", "diff").out)
+
+	changed, created, _ := strings.Cut(strings.Replace(sidecarDiff, "+29,28", "+29,8", 1), "+---\n")
+	assert.Equal(t, result{OK, changed + "--- /dev/null\n+++ b/tls rules.yaml\t\n@@ -0,0 +1,19 @@\n" + created, ""},
+		run("", "render", "-f", "sidecar.yaml", "-o", "diff", "--rules-file", "tls rules.yaml"))
+
+	coloured := run("", "render", "-f", "sidecar.yaml", "-o", "diff", "--color", "always").out
+	assert.True(t, strings.HasPrefix(coloured, "\x1b[1m--- a/sidecar.yaml\x1b[0m\n\x1b[1m+++ b/sidecar.yaml\x1b[0m\n\x1b[36m@@ -29,3 +29,28 @@\x1b[0m\n         host: edition.cnn.com\n"), coloured)
+	assert.Contains(t, coloured, "\n\x1b[32m+    headers:\x1b[0m\n")
+
+	require.Equal(t, OK, run("", "render", "-f", "sidecar.yaml", "--in-place").code)
+	assert.Equal(t, result{OK, "", ""}, run("", "render", "-f", "sidecar.yaml", "-o", "diff"))
+}
+
+// git and patch come to what --in-place writes.
+func TestRenderDiffApplies(t *testing.T) {
+	copies(t, "sidecar.yaml", "ingress-author.yaml")
+	crlf := strings.ReplaceAll(read(t, "sidecar.yaml"), "\n", "\r\n")
+	require.NoError(t, os.Remove("sidecar.yaml"))
+	require.NoError(t, os.WriteFile("side car.yaml", []byte(strings.TrimSuffix(crlf, "\r\n")), 0o600))
+	require.NoError(t, os.Mkdir("more", 0o700))
+	args := []string{"render", "-f", ".", "--fix-order", "--rules-file", "more/tls.yaml"}
+	diff := run("", append(args, "-o", "diff")...)
+	require.Equal(t, OK, diff.code, diff.err)
+	files := []string{"side car.yaml", "ingress-author.yaml", "more/tls.yaml"}
+	before := texts(t, files...)
+
+	git := exec.CommandContext(t.Context(), "git", "apply", "-")
+	git.Env = append(os.Environ(), "GIT_DIR=/nowhere")
+	git.Stdin = strings.NewReader(diff.out)
+	out, err := git.CombinedOutput()
+	require.NoError(t, err, string(out))
+	patched := texts(t, files...)
+	assert.NotEqual(t, before, patched)
+
+	for i, text := range before {
+		if text == "" {
+			require.NoError(t, os.Remove(files[i]))
+			continue
+		}
+		require.NoError(t, os.WriteFile(files[i], []byte(text), 0o600))
+	}
+	assert.Equal(t, "wrote ingress-author.yaml\nwrote side car.yaml\nwrote more/tls.yaml\n", run("", append(args, "--in-place")...).out)
+	assert.Equal(t, texts(t, files...), patched)
+}
+
+func texts(t *testing.T, files ...string) (out []string) {
+	t.Helper()
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if !os.IsNotExist(err) {
+			require.NoError(t, err)
+		}
+		out = append(out, string(data))
+	}
+	return out
+}
+
+// A second run finds nothing to write; nor does one that reads the rules it wrote.
+func TestRenderInPlace(t *testing.T) {
+	dir := copies(t, "sidecar.yaml", "ingress.yaml", "inject.yaml")
+	require.NoError(t, os.Rename("inject.yaml", "elsewhere"))
+	require.NoError(t, os.Symlink("elsewhere", "inject.yaml"))
+	require.NoError(t, os.WriteFile("untouched.yaml", []byte("kind: A"), 0o600))
+
+	got := run("", "render", "-f", dir, "--in-place")
+	assert.Equal(t, result{OK, "wrote " + dir + "/ingress.yaml\nwrote " + dir + "/inject.yaml\nwrote " + dir + "/sidecar.yaml\n", ""}, got)
+	link, err := os.Readlink("inject.yaml")
+	require.NoError(t, err)
+	assert.Equal(t, "elsewhere", link)
+	for _, name := range []string{"sidecar", "ingress", "inject"} {
+		assert.Contains(t, texts(t, name+".yaml")[0], "mode: SIMPLE")
+		info, err := os.Stat(name + ".yaml")
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o640), info.Mode())
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, entries, 5, "no temporary file is left")
+	assert.Equal(t, result{OK, "", ""}, run("", "render", "-f", dir, "--in-place"))
+	assert.Equal(t, Found, run("", "render", "-f", "sidecar.yaml", "-f", write(t, "dead.yaml", vsOf(deadRoute)), "--in-place").code)
+}
+
+func TestRenderInPlaceIsAllOrNothing(t *testing.T) {
+	copies(t, "sidecar.yaml")
+	require.NoError(t, os.WriteFile("dead.yaml", []byte(vsOf(deadRoute)), 0o600))
+	got := run("", "render", "-f", ".", "--in-place")
+	assert.Equal(t, Found, got.code)
+	assert.Empty(t, got.out)
+	assert.NotContains(t, texts(t, "sidecar.yaml")[0], "SIMPLE")
+
+	require.NoError(t, os.Remove("dead.yaml"))
+	got = run("", "render", "-f", "sidecar.yaml", "--in-place", "--rules-file", "none/tls.yaml")
+	assert.Equal(t, Unusable, got.code)
+	assert.Contains(t, got.err, "egress-tls: nothing is written: failed to write none/tls.yaml: ")
+	assert.NotContains(t, texts(t, "sidecar.yaml")[0], "SIMPLE")
+	entries, err := os.ReadDir(".")
+	require.NoError(t, err)
+	assert.Len(t, entries, 1, "no temporary file is left")
+}
+
+func TestRenderRulesFile(t *testing.T) {
+	copies(t, "sidecar.yaml", "ingress.yaml")
+	args := []string{"render", "--in-place", "--rules-file", "tls.yaml", "-f"}
+	assert.Equal(t, result{OK, "wrote sidecar.yaml\nwrote tls.yaml\n", ""}, run("", append(args, "sidecar.yaml")...))
+	first := texts(t, "tls.yaml")[0]
+	assert.True(t, strings.HasPrefix(first, "# Created by egress-tls for TLS to edition.cnn.com\napiVersion: "), first)
+
+	// What is there stays, and is known.
+	assert.Equal(t, result{OK, "", ""}, run("", append(args, "sidecar.yaml")...))
+	assert.Equal(t, result{OK, "wrote ingress.yaml\nwrote tls.yaml\n", ""}, run("", append(args, "ingress.yaml")...))
+	both := texts(t, "tls.yaml")[0]
+	assert.True(t, strings.HasPrefix(both, first+"---\n# Created by egress-tls for TLS to samplebucket1234"), both)
+
+	json := run("", "render", "-f", "ingress.yaml", "-o", "json").out
+	require.NoError(t, os.WriteFile("a.json", []byte(strings.Replace(json, `"kind": "DestinationRule"`, `"kind": "Other"`, 1)), 0o600))
+	assert.Equal(t, result{Unusable, "", "egress-tls: a.json is JSON, so DestinationRule istio-system/egress-tls-samplebucket1234-s3-ap-southeast-2-amazonaws-com-a5f187688c879bb0 cannot be added to it: say where it goes with --rules-file FILE\n"},
+		run("", "render", "-f", "a.json", "-o", "diff"))
+}
+
+func TestRenderInPlaceJSON(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile("a.json", []byte(`{
+	"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "a"},
+	"spec": {"hosts": ["a"], "http": [
+		{"route": [{"destination": {"host": "b"}}]},
+		{"match": [{"uri": {"prefix": "/c"}}], "route": [{"destination": {"host": "c"}}]}
+	]}
+}`), 0o600))
+	got := run("", "render", "-f", "a.json", "--in-place", "--fix-order")
+	assert.Equal(t, result{OK, "wrote a.json\n", "egress-tls: note: a.json:3: VirtualService default/a: the order of spec.http is now 1, 0, by the numbers that the routes had\n"}, got)
+	want := `{
+	"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "a"},
+	"spec": {"hosts": ["a"], "http": [
+		{"match": [{"uri": {"prefix": "/c"}}], "route": [{"destination": {"host": "c"}}]},
+		{"route": [{"destination": {"host": "b"}}]}
+	]}
+}`
+	assert.Equal(t, want, texts(t, "a.json")[0])
+}
+
+// Where the text cannot be changed it is written anew, and why is said.
+func TestRenderNotesWhatItWritesAnew(t *testing.T) {
+	text := strings.Replace(vsOf(deadRoute), "spec:\n", "x: &x [{route: [{destination: {host: b}}]}, {match: [{uri: {prefix: /c}}]}]\nspec:\n  # all\n", 1)
+	text, _, _ = strings.Cut(text, "  http:\n")
+	text += "  http: *x\n"
+	got := run(text, "render", "-f", "-", "--fix-order")
+	assert.Equal(t, result{OK, `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: a
+spec:
+  hosts:
+  - a.example.com
+  http:
+  - match:
+    - uri:
+        prefix: /c
+  - route:
+    - destination:
+        host: b
+x:
+- route:
+  - destination:
+      host: b
+- match:
+  - uri:
+      prefix: /c
+`, `egress-tls: note: stdin:9: VirtualService default/a: the order of spec.http is now 1, 0, by the numbers that the routes had
+egress-tls: note: stdin:9: the alias *x stands for other text, which others may use too; so the document is written anew, without its comments
+`}, got)
+}
+
+// Findings that remain name the line at which the route stands in the file.
+func TestRenderFixOrder(t *testing.T) {
+	text := vsOf(`  http:
+  - route: [{destination: {host: a}}]
+  # Another catch-all, which no order saves.
+  - match: [{uri: {regex: .*}}]
+    route: [{destination: {host: b}}]
+
+  - match: [{uri: {prefix: /c}}, {uri: {prefix: /c/d}}] # The second adds nothing.
+    route: [{destination: {host: c}}]
+`)
+	got := run(text, "render", "-f", "-", "--fix-order")
+	assert.Equal(t, Found, got.code)
+	assert.Empty(t, got.out)
+	assert.Contains(t, got.err, "egress-tls: note: stdin:7: VirtualService default/a: the order of spec.http is now 2, 0, 1, by the numbers that the routes had\n")
+	assert.Contains(t, got.err, "stdin:10: error CatchAllNotLast VirtualService default/a spec.http[2]\n")
+	assert.Contains(t, got.err, "spec.http[2] matches the same requests as spec.http[1]: no order makes both live.")
+
+	policy := write(t, "policy.yaml", "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\nrouteOrder: Warn\n")
+	got = run(text, "render", "-f", "-", "--fix-order", "--policy", policy)
+	assert.Equal(t, OK, got.code)
+	assert.Equal(t, vsOf(`  http:
+  - match: [{uri: {prefix: /c}}, {uri: {prefix: /c/d}}] # The second adds nothing.
+    route: [{destination: {host: c}}]
+  - route: [{destination: {host: a}}]
+
+  # Another catch-all, which no order saves.
+  - match: [{uri: {regex: .*}}]
+    route: [{destination: {host: b}}]
+`), got.out)
+	assert.Contains(t, got.err, "stdin:13: warning IneffectiveMatch VirtualService default/a spec.http[0].match[1]\n")
+
+	off := text + "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {egress-tls.dev/mode: \"off\"}}\n"
+	assert.Equal(t, result{OK, off, ""}, run(off, "render", "-f", "-", "--fix-order"))
+}
+
+func TestOrderText(t *testing.T) {
+	assert.Equal(t, "3-5, 0, 1, 7, 6", orderText([]int{3, 4, 5, 0, 1, 7, 6}))
+}

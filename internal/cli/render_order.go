@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/validate"
+)
+
+// fixOrder brings the routes of each VirtualService in the order that works, and says
+// so. One delegate's order does not change what it takes from its root, so all are
+// judged in the world as it is.
+func (in *input) fixOrder(notes io.Writer) error {
+	world := in.world()
+	for _, d := range in.files.Documents {
+		vs, ok := d.Object.(*networkingv1.VirtualService)
+		if !ok || in.mode(vs.Namespace) == policy.Off {
+			continue
+		}
+		order, _ := validate.WorkingOrder(vs, world.VirtualService)
+		if slices.IsSorted(order) {
+			continue
+		}
+		fmt.Fprintf(notes, "egress-tls: note: %s: %s: the order of spec.http is now %s, by the numbers that the routes had\n",
+			d.Place("spec.http"), d.Name(), orderText(order))
+		if err := d.Reorder("spec.http", order); err != nil {
+			return err
+		}
+	}
+	in.inherit()
+	return nil
+}
+
+// orderText lists numbers, and as a range where several follow each other.
+func orderText(order []int) string {
+	const most = 200
+	var out []string
+	for from := 0; from < len(order); {
+		to := from + 1
+		for to < len(order) && order[to] == order[to-1]+1 {
+			to++
+		}
+		if to-from > 2 {
+			out = append(out, fmt.Sprintf("%d-%d", order[from], order[to-1]))
+		} else {
+			for _, i := range order[from:to] {
+				out = append(out, fmt.Sprint(i))
+			}
+		}
+		from = to
+	}
+	return finding.Truncate(strings.Join(out, ", "), most)
+}
