@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,24 +22,66 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// What render prints, it prints again byte for byte, in either format, and check
-// finds nothing to add.
-func TestRenderIsIdempotent(t *testing.T) {
+// scenarioInputs are manifests, each with the further arguments that it needs.
+func scenarioInputs(t *testing.T) (inputs [][]string) {
+	t.Helper()
 	files, err := filepath.Glob("testdata/*.yaml")
 	require.NoError(t, err)
 	scenarios, err := filepath.Glob("../../test/scenarios/*/request.yaml")
 	require.NoError(t, err)
-	rendered := 0
+	require.NotEmpty(t, scenarios)
 	for _, file := range append(files, scenarios...) {
-		var args []string
+		in := []string{file}
 		if strings.HasSuffix(file, "request.yaml") {
-			for flag, name := range map[string]string{"--background": "mesh.yaml", "--policy": "policy.yaml"} {
-				path := filepath.Join(filepath.Dir(file), name)
+			for _, more := range [][2]string{{"--background", "mesh.yaml"}, {"--policy", "policy.yaml"}} {
+				path := filepath.Join(filepath.Dir(file), more[1])
 				if found, _ := filepath.Glob(path); len(found) > 0 {
-					args = append(args, flag, path)
+					in = append(in, more[0], path)
 				}
 			}
 		}
+		inputs = append(inputs, in)
+	}
+	return inputs
+}
+
+// Whatever is added, in all scenarios, the comments stay, and the ends of lines.
+func TestRenderKeepsComments(t *testing.T) {
+	for _, in := range scenarioInputs(t) {
+		var text strings.Builder
+		var comments []string
+		for line := range strings.Lines(read(t, in[0])) {
+			comment := fmt.Sprintf("# comment %d\r\n", len(comments))
+			comments = append(comments, comment)
+			line = strings.TrimRight(line, "\n")
+			text.WriteString(line[:len(line)-len(strings.TrimLeft(line, " "))] + comment + line + "\r\n")
+		}
+		args := append([]string{"--fix-order", "-f", "-"}, in[1:]...)
+		got := run(text.String(), append([]string{"render"}, args...)...)
+		if got.code == Found {
+			continue
+		}
+		require.Equal(t, OK, got.code, "%s: %s", in[0], got.err)
+		assert.NotContains(t, got.err, "written anew", in[0])
+		for _, c := range comments {
+			if takenBack := strings.Contains(in[0], "rule-injected-"); !takenBack { // with the comments about it
+				assert.Equal(t, 1, strings.Count(got.out, c), "%s: %s", in[0], c)
+			}
+		}
+		written, _, _ := strings.Cut(got.out, "---\n# ") // Created rules are of our own.
+		assert.NotRegexp(t, `[^\r-]\n`, written, in[0])
+
+		want := run(text.String(), append([]string{"render", "-o", "json"}, args...)...)
+		assert.Equal(t, want.out, run(got.out, append([]string{"render", "-o", "json"}, args...)...).out, in[0])
+	}
+}
+
+// What render prints, it prints again byte for byte, in either format, and check
+// finds nothing to add.
+func TestRenderIsIdempotent(t *testing.T) {
+	rendered := 0
+	for _, in := range scenarioInputs(t) {
+		file, args := in[0], in[1:]
 		for _, format := range []string{"yaml", "json"} {
 			first := run("", append([]string{"render", "-o", format, "-f", file}, args...)...)
 			if first.code == Found {
