@@ -25,7 +25,7 @@ current-context: production
 	)
 	for line, want := range map[string][]string{
 		"check -o ":           {"text", "json", words},
-		"render --output ":    {"yaml", "json", words},
+		"render --output ":    {"yaml", "json", "diff", words},
 		"check --color ":      {"auto", "always", "never", words},
 		"check --mode ":       {"enforce", "warn", "audit", words},
 		"check --filename ":   {"yaml", "yml", "json", byExt},

@@ -166,7 +166,7 @@ func (j judgement) writes(written map[string]struct{}) ([]writing, error) {
 	if len(out) > 0 {
 		tree := j.doc.Tree()
 		before := values("", tree)
-		if _, err := patch(j.doc, tree, j.outcome.Edits); err != nil {
+		if err := patch(j.doc, tree, j.outcome.Edits); err != nil {
 			return nil, err
 		}
 		// The edits are not told apart by change. The annotation follows from the others.

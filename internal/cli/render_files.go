@@ -202,13 +202,13 @@ func (s style) diff(line string) string {
 	case strings.HasPrefix(text, "-"):
 		return s.paint(sgrRedText, text) + end
 	case strings.HasPrefix(text, "+"):
-		return s.paint(sgrGreen, text) + end
+		return s.paint(sgrGreenText, text) + end
 	}
 	return text + end
 }
 
 const (
-	sgrRedText = "31"
-	sgrGreen   = "32"
-	sgrCyan    = "36"
+	sgrRedText   = "31"
+	sgrGreenText = "32"
+	sgrCyan      = "36"
 )

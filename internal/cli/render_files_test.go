@@ -83,14 +83,14 @@ func TestRenderDiffApplies(t *testing.T) {
 	diff := run("", append(args, "-o", "diff")...)
 	require.Equal(t, OK, diff.code, diff.err)
 	files := []string{"side car.yaml", "ingress-author.yaml", "more/tls.yaml"}
-	before := texts(t, files...)
+	before := contents(t, files...)
 
 	git := exec.CommandContext(t.Context(), "git", "apply", "-")
 	git.Env = append(os.Environ(), "GIT_DIR=/nowhere")
 	git.Stdin = strings.NewReader(diff.out)
 	out, err := git.CombinedOutput()
 	require.NoError(t, err, string(out))
-	patched := texts(t, files...)
+	patched := contents(t, files...)
 	assert.NotEqual(t, before, patched)
 
 	for i, text := range before {
@@ -101,10 +101,10 @@ func TestRenderDiffApplies(t *testing.T) {
 		require.NoError(t, os.WriteFile(files[i], []byte(text), 0o600))
 	}
 	assert.Equal(t, "wrote ingress-author.yaml\nwrote side car.yaml\nwrote more/tls.yaml\n", run("", append(args, "--in-place")...).out)
-	assert.Equal(t, texts(t, files...), patched)
+	assert.Equal(t, contents(t, files...), patched)
 }
 
-func texts(t *testing.T, files ...string) (out []string) {
+func contents(t *testing.T, files ...string) (out []string) {
 	t.Helper()
 	for _, f := range files {
 		data, err := os.ReadFile(f)
@@ -129,7 +129,7 @@ func TestRenderInPlace(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "elsewhere", link)
 	for _, name := range []string{"sidecar", "ingress", "inject"} {
-		assert.Contains(t, texts(t, name+".yaml")[0], "mode: SIMPLE")
+		assert.Contains(t, contents(t, name+".yaml")[0], "mode: SIMPLE")
 		info, err := os.Stat(name + ".yaml")
 		require.NoError(t, err)
 		assert.Equal(t, os.FileMode(0o640), info.Mode())
@@ -147,13 +147,13 @@ func TestRenderInPlaceIsAllOrNothing(t *testing.T) {
 	got := run("", "render", "-f", ".", "--in-place")
 	assert.Equal(t, Found, got.code)
 	assert.Empty(t, got.out)
-	assert.NotContains(t, texts(t, "sidecar.yaml")[0], "SIMPLE")
+	assert.NotContains(t, contents(t, "sidecar.yaml")[0], "SIMPLE")
 
 	require.NoError(t, os.Remove("dead.yaml"))
 	got = run("", "render", "-f", "sidecar.yaml", "--in-place", "--rules-file", "none/tls.yaml")
 	assert.Equal(t, Unusable, got.code)
 	assert.Contains(t, got.err, "egress-tls: nothing is written: failed to write none/tls.yaml: ")
-	assert.NotContains(t, texts(t, "sidecar.yaml")[0], "SIMPLE")
+	assert.NotContains(t, contents(t, "sidecar.yaml")[0], "SIMPLE")
 	entries, err := os.ReadDir(".")
 	require.NoError(t, err)
 	assert.Len(t, entries, 1, "no temporary file is left")
@@ -163,13 +163,13 @@ func TestRenderRulesFile(t *testing.T) {
 	copies(t, "sidecar.yaml", "ingress.yaml")
 	args := []string{"render", "--in-place", "--rules-file", "tls.yaml", "-f"}
 	assert.Equal(t, result{OK, "wrote sidecar.yaml\nwrote tls.yaml\n", ""}, run("", append(args, "sidecar.yaml")...))
-	first := texts(t, "tls.yaml")[0]
+	first := contents(t, "tls.yaml")[0]
 	assert.True(t, strings.HasPrefix(first, "# Created by egress-tls for TLS to edition.cnn.com\napiVersion: "), first)
 
 	// What is there stays, and is known.
 	assert.Equal(t, result{OK, "", ""}, run("", append(args, "sidecar.yaml")...))
 	assert.Equal(t, result{OK, "wrote ingress.yaml\nwrote tls.yaml\n", ""}, run("", append(args, "ingress.yaml")...))
-	both := texts(t, "tls.yaml")[0]
+	both := contents(t, "tls.yaml")[0]
 	assert.True(t, strings.HasPrefix(both, first+"---\n# Created by egress-tls for TLS to samplebucket1234"), both)
 
 	json := run("", "render", "-f", "ingress.yaml", "-o", "json").out
@@ -196,7 +196,7 @@ func TestRenderInPlaceJSON(t *testing.T) {
 		{"route": [{"destination": {"host": "b"}}]}
 	]}
 }`
-	assert.Equal(t, want, texts(t, "a.json")[0])
+	assert.Equal(t, want, contents(t, "a.json")[0])
 }
 
 // Where the text cannot be changed it is written anew, and why is said.
