@@ -17,6 +17,10 @@ func newCheck(s Streams) *cobra.Command {
 input as admission would, and prints what it finds: errors, which admission refuses,
 and warnings; and, as text, what admission would add.
 
+Formats: text, for people; json, whose fields are stable; sarif, SARIF 2.1.0 for code
+scanning and editors; junit, XML for test reports, a test case for each object; github,
+annotations of a GitHub workflow.
+
 ` + inputHelp + `
 
 Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
@@ -30,10 +34,17 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			if err != nil {
 				return err
 			}
-			if out.value == "json" {
-				err = writeCheckJSON(cmd.OutOrStdout(), input, v)
-			} else {
-				writeCheckText(cmd.OutOrStdout(), color.style(s.Out), input, v)
+			switch w := cmd.OutOrStdout(); out.value {
+			case "json":
+				err = writeCheckJSON(w, input, v)
+			case "sarif":
+				err = writeSARIF(w, input, v.findings, cmd.Root().Version)
+			case "junit":
+				err = writeJUnit(w, input, v)
+			case "github":
+				writeGitHub(w, input, v.findings)
+			default:
+				writeCheckText(w, color.style(s.Out), input, v)
 			}
 			if err == nil && finding.HasErrors(v.findings) {
 				err = errFound
@@ -42,7 +53,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 		},
 	}
 	in.register(cmd)
-	out.register(cmd, "text", "json")
+	out.register(cmd, "text", "json", "sarif", "junit", "github")
 	color.register(cmd)
 	return cmd
 }

@@ -105,14 +105,7 @@ func (t *paragraph) mark(f finding.Finding) {
 		return
 	}
 	for _, path := range f.CoveredBy[:min(most, len(f.CoveredBy))] {
-		text := "takes these requests first"
-		switch {
-		case f.Code == finding.CatchAllNotLast:
-			text = "takes every request"
-		case f.Example == nil:
-			text = "takes these requests too"
-		}
-		t.frames.add(newMark(doc, path, path+": "+text, "-", t.style.blue))
+		t.frames.add(newMark(doc, path, path+": "+coverText(f), "-", t.style.blue))
 	}
 	path, text := f.Path, f.Path+": "+markText(f.Code)
 	switch {
@@ -127,6 +120,17 @@ func (t *paragraph) mark(f finding.Finding) {
 			t.frames.add(newMark(doc, p.Path, p.Path+": "+p.Text, "-", t.style.blue))
 		}
 	}
+}
+
+// coverText says of a covering match what it does.
+func coverText(f finding.Finding) string {
+	switch {
+	case f.Code == finding.CatchAllNotLast:
+		return "takes every request"
+	case f.Example == nil:
+		return "takes these requests too"
+	}
+	return "takes these requests first"
 }
 
 // markText says of the marked field what the finding is.

@@ -74,8 +74,9 @@ func complain(w io.Writer, err error) {
 
 func newRoot(s Streams, out io.Writer, version string) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "egress-tls",
-		Short: "TLS origination and route order for Istio egress, before you apply",
+		Use:     "egress-tls",
+		Version: version,
+		Short:   "TLS origination and route order for Istio egress, before you apply",
 		Long: `egress-tls tells what the egress-tls admission webhook would answer to a
 kubectl apply, without a cluster: routes that no request can ever reach, plaintext
 HTTP towards a TLS port, and the headers and DestinationRules that would be added.
@@ -97,6 +98,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	root.SetOut(out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(usage)
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newCheck(s), newRender(s), newExplain(s), newScan(s), newDiffPolicy(s), newVersion(version))
 	addCompletion(root)
 	return root

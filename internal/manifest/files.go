@@ -19,8 +19,11 @@ const (
 	MaxFiles = 100_000
 )
 
-// Stdin is the path that stands for standard input.
-const Stdin = "-"
+// Stdin is the path that stands for standard input, StdinName how messages name it.
+const (
+	Stdin     = "-"
+	StdinName = "stdin"
+)
 
 var errTooMany = fmt.Errorf("more than %d files", MaxFiles)
 
@@ -146,7 +149,7 @@ func quoted(path string) string {
 // display is how messages name a file.
 func display(file string) string {
 	if file == Stdin {
-		return "stdin"
+		return StdinName
 	}
 	return file
 }

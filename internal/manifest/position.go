@@ -14,6 +14,8 @@ type Region struct {
 	Line, Column int
 	// EndColumn is behind what of the field stands on Line.
 	EndColumn int
+	// Text is that part of Line.
+	Text string
 	// LastLine is the one on which the last of its values starts.
 	LastLine int
 }
@@ -75,7 +77,10 @@ func (s *Source) region(at field) Region {
 	if at.first != at.start && at.first.Line == at.start.Line {
 		end = endOfToken(text, at.first.Column-1, at.flow, false)
 	}
-	return Region{Line: line, Column: at.start.Column, EndColumn: end + 1, LastLine: s.lineAt(lastLine(at.whole))}
+	return Region{
+		Line: line, Column: at.start.Column, EndColumn: end + 1, Text: string(text[at.start.Column-1 : end]),
+		LastLine: s.lineAt(lastLine(at.whole)),
+	}
 }
 
 // head is the first line that is no comment.
@@ -85,7 +90,7 @@ func (s *Source) head() Region {
 		if t := strings.TrimSpace(text); t != "" && t[0] != '#' {
 			indent, _, _ := strings.Cut(text, t)
 			column := 1 + utf8.RuneCountInString(indent)
-			return Region{Line: line, Column: column, EndColumn: column + utf8.RuneCountInString(t), LastLine: line}
+			return Region{Line: line, Column: column, EndColumn: column + utf8.RuneCountInString(t), Text: t, LastLine: line}
 		}
 		line++
 	}

@@ -17,7 +17,10 @@ func marked(text string, r Region) string {
 	if r.LastLine != r.Line {
 		out += "-" + strconv.Itoa(r.LastLine)
 	}
-	return out + ": " + string([]rune(line)[r.Column-1:r.EndColumn-1])
+	if part := string([]rune(line)[r.Column-1 : r.EndColumn-1]); part != r.Text {
+		return out + ": " + part + " is not " + r.Text
+	}
+	return out + ": " + r.Text
 }
 
 func TestRegion(t *testing.T) {

@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// corpus calls do with the arguments that name the input of each scenario and seed.
+func corpus(t *testing.T, do func(name string, args []string)) {
+	t.Helper()
+	seeds, err := filepath.Glob("testdata/*.yaml")
+	require.NoError(t, err)
+	for _, file := range seeds {
+		if !strings.Contains(file, ".render.") {
+			do(file, []string{"-f", file})
+		}
+	}
+	scenarios, err := filepath.Glob("../../test/scenarios/*")
+	require.NoError(t, err)
+	require.Greater(t, len(scenarios), 100)
+	for _, dir := range scenarios {
+		args := []string{"-f", dir + "/request.yaml"}
+		for flag, name := range map[string]string{"--background": "/mesh.yaml", "--policy": "/policy.yaml"} {
+			if _, err := os.Stat(dir + name); err == nil {
+				args = append(args, flag, dir+name)
+			}
+		}
+		do(filepath.Base(dir), args)
+	}
+}
+
+// Whatever the format: with errors the exit code is 1, and each finding is there.
+func TestExitCodeInEachFormat(t *testing.T) {
+	found := 0
+	corpus(t, func(name string, args []string) {
+		check := func(format string) result { return run("", append([]string{"check", "-o", format}, args...)...) }
+		first := check("json")
+		var all struct {
+			Findings []placed
+			Summary  summary
+		}
+		require.NoError(t, json.Unmarshal([]byte(first.out), &all), name)
+		want := OK
+		if all.Summary.Errors > 0 {
+			want = Found
+		}
+		assert.Equal(t, want, first.code, name)
+		for _, format := range []string{"text", "sarif", "junit", "github"} {
+			if format != "text" && len(all.Findings) == 0 {
+				continue
+			}
+			got := check(format)
+			assert.Equal(t, want, got.code, "%s as %s", name, format)
+			assert.Equal(t, first.err, got.err, "%s as %s", name, format)
+			for _, f := range all.Findings {
+				found++
+				assert.Contains(t, got.out, string(f.Code), "%s as %s", name, format)
+				assert.Contains(t, got.out, filepath.Base(f.File), "%s as %s", name, format)
+			}
+		}
+	})
+	assert.Greater(t, found, 100)
+}
+
+func TestCheckFormats(t *testing.T) {
+	got := run("", "check", "-f", "testdata/ingress-author.yaml", "-o", "junit")
+	assert.Equal(t, result{Found, read(t, "testdata/ingress-author.check.junit.xml"), ""}, got)
+
+	got = run("", "check", "-f", "testdata/ingress-author.yaml", "-o", "github")
+	assert.Equal(t, result{Found, read(t, "testdata/ingress-author.check.github.txt"), ""}, got)
+
+	got = run("", "check", "-f", "testdata/ingress-author.yaml", "-o", "sarif")
+	require.Equal(t, Found, got.code)
+	var log sarifLog
+	require.NoError(t, json.Unmarshal([]byte(got.out), &log))
+	results, err := json.MarshalIndent(log.Runs[0].Results, "", "  ")
+	require.NoError(t, err)
+	assert.Equal(t, read(t, "testdata/ingress-author.check.sarif.json"), string(results)+"\n", "the results")
+}
+
+// Nothing to say is said validly.
+func TestCheckFormatsWithoutFindings(t *testing.T) {
+	assert.Equal(t, result{OK, "", ""}, run(vsOf(""), "check", "-f", "-", "-o", "github"))
+	assert.Equal(t, result{OK, xml.Header + `<testsuites tests="1" failures="0">
+  <testsuite name="egress-tls check" tests="1" failures="0" errors="0">
+    <testcase classname="egress-tls.default.VirtualService" name="VirtualService default/a" file="stdin" line="1"></testcase>
+  </testsuite>
+</testsuites>
+`, ""}, run(vsOf(""), "check", "-f", "-", "-o", "junit"))
+	assert.Contains(t, run(vsOf(""), "check", "-f", "-", "-o", "sarif").out, `"results": []`)
+}
+
+// What objects and names of files hold cannot break out of a format.
+func TestCheckFormatsEscape(t *testing.T) {
+	file := write(t, "a, b%:<c>&.yaml", vsOf(`  http:
+  - route:
+    - destination: {host: b}
+  - name: "[b](https://evil.example)\e[2J::error::<x>&\n::stop-commands::x\r%0A"
+    match:
+    - uri: {prefix: "/c\u0007"}
+    route:
+    - destination: {host: c}
+`))
+	const dead = `spec.http[1] \"[b](https://evil.example)\x1b[2J::error::<x>&\n::stop-commands::x\r%0A\" (uri prefix \"/c\a\", to c)`
+
+	got := run("", "check", "-f", file, "-o", "github")
+	assert.Equal(t, 1, strings.Count(got.out, "\n"), "one command in one line")
+	assert.Contains(t, got.out, "::error file="+filepath.Dir(file)+"/a%2C b%25%3A<c>&.yaml,line=10,endLine=14,title=CatchAllNotLast%3A Route behind a catch-all::")
+	assert.Contains(t, got.out, strings.NewReplacer(`\"`, `"`, "%", "%25").Replace(dead))
+
+	var suites junitSuites
+	got = run("", "check", "-f", file, "-o", "junit")
+	require.NoError(t, xml.Unmarshal([]byte(got.out), &suites))
+	assert.Equal(t, file, suites.Suites[0].Cases[0].File)
+	assert.Contains(t, strings.Join(strings.Fields(suites.Suites[0].Cases[0].Failure.Text), " "), strings.ReplaceAll(dead, `\"`, `"`))
+
+	var log sarifLog
+	got = run("", "check", "-f", file, "-o", "sarif")
+	require.NoError(t, json.Unmarshal([]byte(got.out), &log))
+	r := log.Runs[0].Results[0]
+	assert.Equal(t, "file://"+filepath.Dir(file)+"/a,%20b%25:%3Cc%3E&.yaml", r.Locations[0].Physical.Artifact.URI)
+	assert.Contains(t, r.Message.Text, strings.NewReplacer(`\"`, `"`, "](", "] (").Replace(dead), "no link")
+
+	got = run("", "check", "-f", file)
+	assert.NotRegexp(t, `[\x00-\x09\x0b-\x1f]`, got.out)
+}
+
+// A fingerprint names a finding wherever it stands, and each of several that are alike.
+func TestSARIFFingerprints(t *testing.T) {
+	fingerprints := func(text string) []string {
+		var log sarifLog
+		require.NoError(t, json.Unmarshal([]byte(run(text, "check", "-f", "-", "-o", "sarif").out), &log))
+		var out []string
+		for _, r := range log.Runs[0].Results {
+			out = append(out, r.Fingerprints["egressTLS/v1"])
+		}
+		return out
+	}
+	before := fingerprints(vsOf(deadRoute))
+	require.Len(t, before, 1)
+	assert.Equal(t, before, fingerprints("# moved\n\n"+vsOf(deadRoute)))
+	assert.Equal(t, before, fingerprints(vsOf(strings.Replace(deadRoute, "  - route:", "  - match: [{uri: {prefix: /new}}]\n    route: [{destination: {host: new}}]\n  - route:", 1))))
+	_, again, _ := strings.Cut(deadRoute, "host: b}\n")
+	twice := fingerprints(vsOf(deadRoute + again))
+	require.Len(t, twice, 2)
+	assert.Equal(t, before[0], twice[0])
+	assert.NotEqual(t, twice[0], twice[1])
+	assert.NotEqual(t, before, fingerprints(strings.Replace(vsOf(deadRoute), "name: a", "name: b", 1)))
+}
