@@ -100,7 +100,7 @@ func (t *paragraph) write(group []finding.Finding, ordered map[finding.Object]bo
 // marks what a finding is about, and what else has a part in it.
 func (t *paragraph) mark(f finding.Finding) {
 	const primaries = most
-	doc := t.in.document(f.Object)
+	doc := t.in.readable(f.Object)
 	if doc == nil || len(t.frames.marks) > 2*primaries {
 		return
 	}
@@ -116,7 +116,7 @@ func (t *paragraph) mark(f finding.Finding) {
 	}
 	t.frames.add(newMark(doc, path, text, "^", func(text string) string { return t.style.severity(f.Severity, text) }))
 	for _, p := range f.Related {
-		if doc := t.in.document(p.Object); doc != nil {
+		if doc := t.in.readable(p.Object); doc != nil {
 			t.frames.add(newMark(doc, p.Path, p.Path+": "+p.Text, "-", t.style.blue))
 		}
 	}
@@ -247,6 +247,15 @@ func (t *paragraph) indented(text string) {
 	for _, line := range t.style.wrap(text, len(margin)) {
 		fmt.Fprintln(t.w, margin+line)
 	}
+}
+
+// readable returns the document of an object with its lines, or nil.
+func (in *input) readable(o finding.Object) *manifest.Document {
+	d := in.find(manifest.Key{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name})
+	if d == nil {
+		return nil
+	}
+	return d.Readable()
 }
 
 // document returns the document of an object that stands in a file, or nil.

@@ -66,10 +66,17 @@ func (fr *frames) add(m mark) {
 
 // write prints the fragments, file by file, beginning with that of the first mark.
 func (fr *frames) write(w io.Writer) {
-	var files []string
-	marks := map[string][]mark{}
+	type key struct {
+		file   string
+		stored *manifest.Source // where there is no file
+	}
+	var files []key
+	marks := map[key][]mark{}
 	for _, m := range fr.marks {
-		file := m.doc.Source.File
+		file := key{file: m.doc.Source.File}
+		if file.file == "" {
+			file.stored = m.doc.Source
+		}
 		if marks[file] == nil {
 			files = append(files, file)
 		}
@@ -78,7 +85,7 @@ func (fr *frames) write(w io.Writer) {
 	for i, file := range files {
 		if i > 0 {
 			m := marks[file][0]
-			fmt.Fprintf(w, "%*s%s %s: %s\n", fr.gutter, "", fr.style.blue(":::"), m.doc.Place(m.path), m.doc.Name())
+			fmt.Fprintf(w, "%*s%s %s%s\n", fr.gutter, "", fr.style.blue(":::"), m.doc.Prefix(m.path), m.doc.Name())
 		}
 		fr.writeFile(w, marks[file])
 	}

@@ -64,7 +64,8 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			case out.value == "json":
 				err = writeJSON(cmd.OutOrStdout(), result)
 			case summaryOnly:
-				writeScanSummary(cmd.OutOrStdout(), color.style(s.Out), result)
+				writeNamespaces(cmd.OutOrStdout(), color.style(s.Out), result)
+				writeScanSum(cmd.OutOrStdout(), color.style(s.Out), result)
 			default:
 				writeScanText(cmd.OutOrStdout(), color.style(s.Out), input, v, result)
 			}

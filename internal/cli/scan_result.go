@@ -41,9 +41,9 @@ type scanSurplus struct {
 
 func (s scanSurplus) text() string {
 	if s.Whole {
-		return "nothing needs it any more; a webhook that runs takes it away in a while"
+		return "Nothing needs it any more; a webhook that runs takes it away in a while."
 	}
-	return "holds TLS of the webhook's that nothing needs any more; a webhook that runs takes that away in a while"
+	return "It holds TLS of the webhook's that nothing needs any more; a webhook that runs takes that away in a while."
 }
 
 type scanSummary struct {

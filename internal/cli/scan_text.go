@@ -6,61 +6,87 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 )
 
-// writeScanText prints the table, then what check prints, then what nothing needs.
+// writeScanText prints a table of namespaces, what check prints of each, what nothing
+// needs, and the sum.
 func writeScanText(w io.Writer, st style, in *input, v verdict, r scanResult) {
-	writeScanSummary(w, st, r)
-	if len(r.Findings)+len(r.Additions)+len(r.Surplus) == 0 {
-		return
-	}
-	fmt.Fprintln(w)
-	for _, s := range r.Surplus {
-		fmt.Fprintln(w, st.bold(s.Object.String()))
-		st.writeIndented(w, s.text())
-		fmt.Fprintln(w)
-	}
-	writeCheckText(w, st, in, v)
+	writeNamespaces(w, st, r)
+	writeFindings(w, st, in, v.findings)
+	in.writeAdditions(w, st, additions(v))
+	writeSurplus(w, st, in, r.Surplus)
+	writeScanSum(w, st, r)
 }
 
-// writeScanSummary prints a line for each namespace in which something was found, the
-// worst first, and how many are left.
-func writeScanSummary(w io.Writer, st style, r scanResult) {
-	var rows []namespaceSummary
-	for _, n := range r.Summary.Namespaces {
+// worthALine are the namespaces in which something was found, the worst first.
+func worthALine(all []namespaceSummary) []namespaceSummary {
+	var out []namespaceSummary
+	for _, n := range all {
 		if n.Errors+n.Warnings+n.Additions+n.Surplus > 0 {
-			rows = append(rows, n)
+			out = append(out, n)
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b namespaceSummary) int {
+	slices.SortStableFunc(out, func(a, b namespaceSummary) int {
 		return cmp.Or(cmp.Compare(b.Errors, a.Errors), cmp.Compare(b.Warnings, a.Warnings), cmp.Compare(b.Additions, a.Additions))
 	})
-	if len(rows) > 0 {
-		width := len("NAMESPACE")
-		for _, n := range rows {
-			width = max(width, len(n.Namespace))
-		}
-		fmt.Fprintln(w, st.bold(fmt.Sprintf("%-*s  MODE     OBJECTS  ERRORS  WARNINGS  TO ADD  FINDINGS", width, "NAMESPACE")))
-		for _, n := range rows {
-			var codes []string
-			for _, c := range n.Codes {
-				codes = append(codes, fmt.Sprintf("%s %s", st.severity(c.Severity, string(c.Code)), number(c.Count)))
-			}
-			line := fmt.Sprintf("%-*s  %-7s  %7s  %6s  %8s  %6s  %s", width, n.Namespace, n.Mode,
-				number(n.Objects), number(n.Errors), number(n.Warnings), number(n.Additions), strings.Join(codes, ", "))
-			fmt.Fprintln(w, strings.TrimRight(line, " "))
-		}
-		fmt.Fprintln(w)
+	return out
+}
+
+func writeNamespaces(w io.Writer, st style, r scanResult) {
+	rows := worthALine(r.Summary.Namespaces)
+	if len(rows) == 0 {
+		return
 	}
+	width := len("NAMESPACE")
+	for _, n := range rows {
+		width = max(width, len(n.Namespace))
+	}
+	fmt.Fprintln(w, st.bold(fmt.Sprintf("%-*s  MODE     OBJECTS  ERRORS  WARNINGS  TO ADD  FINDINGS", width, "NAMESPACE")))
+	for _, n := range rows {
+		var codes []string
+		for _, c := range n.Codes {
+			codes = append(codes, fmt.Sprintf("%s %s", st.severity(c.Severity, string(c.Code)), number(c.Count)))
+		}
+		line := fmt.Sprintf("%-*s  %-7s  %7s  %6s  %8s  %6s  %s", width, n.Namespace, n.Mode,
+			number(n.Objects), number(n.Errors), number(n.Warnings), number(n.Additions), strings.Join(codes, ", "))
+		fmt.Fprintln(w, strings.TrimRight(line, " "))
+	}
+	fmt.Fprintln(w)
+}
+
+func writeSurplus(w io.Writer, st style, in *input, all []scanSurplus) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintln(w, st.green("note")+st.bold(": Nothing needs what the webhook wrote into "+many(len(all), "DestinationRule")))
+	for _, s := range all {
+		where := s.Object.String()
+		if !s.Whole {
+			where += ", a part of it"
+		}
+		fmt.Fprintln(w, st.blue("  -->"), finding.Printable(where))
+	}
+	newParagraph(w, st, in).say("fix: ", "a webhook that runs, in mode enforce, takes it away in a while.")
+	fmt.Fprintln(w)
+}
+
+func writeScanSum(w io.Writer, st style, r scanResult) {
 	s := r.Summary
-	fmt.Fprintf(w, "%s, %s in %s of %s", many(s.Errors, "error"), many(s.Warnings, "warning"), many(s.Objects, "object"), many(len(s.Namespaces), "namespace"))
-	if clean := len(s.Namespaces) - len(rows); clean > 0 && len(rows) > 0 {
-		fmt.Fprintf(w, ", %s without any", number(clean))
-	}
-	fmt.Fprintln(w, ".")
+	text := fmt.Sprintf("%s, %s in %s of %s", many(s.Errors, "error"), many(s.Warnings, "warning"),
+		many(s.Objects, "object"), many(len(s.Namespaces), "namespace"))
 	if s.Skipped > 0 {
-		fmt.Fprintf(w, "%s of namespaces that are off or exempt were not looked at.\n", many(s.Skipped, "object"))
+		text += fmt.Sprintf("; %s of namespaces that are off or exempt left out", many(s.Skipped, "object"))
 	}
+	paint := st.green
+	switch {
+	case s.Errors > 0:
+		paint = func(text string) string { return st.severity(finding.Error, text) }
+	case s.Warnings > 0:
+		paint = func(text string) string { return st.severity(finding.Warning, text) }
+	}
+	fmt.Fprintln(w, paint(text+"."))
 }
 
 // many is count for numbers that may be large.

@@ -3,6 +3,8 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
+
+	"sigs.k8s.io/yaml"
 )
 
 // Stored returns an empty set, for AddStored.
@@ -15,12 +17,23 @@ func (s *Set) AddStored(apiVersion, kind string, raw []byte) error {
 	if err != nil {
 		return fmt.Errorf("failed to read a stored %s: %w", kind, err)
 	}
-	d := &Document{Source: newSource("", chunk{}, "", 0, raw, true), APIVersion: apiVersion, Kind: kind, json: raw}
+	d := &Document{Source: newSource("", chunk{}, "", 1, raw, false), APIVersion: apiVersion, Kind: kind, json: raw}
 	if d.Object, err = decode(d, ""); err != nil {
 		return err
 	}
 	d.Source.documents = []*Document{d}
 	return s.putStored(d)
+}
+
+// Readable returns the document with lines: those of its file, and of a stored object
+// those that kubectl prints of it as YAML.
+func (d *Document) Readable() *Document {
+	if d.Source.File == "" && d.Source.Text == "" {
+		if text, err := yaml.JSONToYAML(d.json); err == nil {
+			d.Source.Text = string(text)
+		}
+	}
+	return d
 }
 
 func (s *Set) putStored(d *Document) error {

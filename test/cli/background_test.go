@@ -28,7 +28,7 @@ func TestClusterAsBackground(t *testing.T) {
 	site(t)
 	file := filepath.Join(t.TempDir(), "payments.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(payments), 0o600))
-	const nothing = "0 errors, 0 warnings in 1 object.\n"
+	const nothing = "0 errors, 0 warnings in 1 object: 1 VirtualService.\n"
 	assert.Equal(t, result{0, nothing, ""}, egressTLS(t, "", "check", "-f", file), "no cluster is read unasked")
 
 	got := egressTLS(t, payments, "check", "-o", "json", "-f", "-", "--kubeconfig", plane.Kubeconfig)

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +34,15 @@ func TestScan(t *testing.T) {
 	assert.Equal(t, 1, text.code)
 	assert.Equal(t, noPolicy, text.stderr)
 	documented(t, "scan", "egress-tls scan", text.stdout)
+
+	lines := strings.Split(kubectl(t, "", "get", "virtualservices", "-n", "shop", "catalog", "-o", "yaml"), "\n")
+	shown := regexp.MustCompile(`(?m)^(\d+) \| (.*(?:cart|catalog))$`).FindAllStringSubmatch(text.stdout, -1)
+	require.Len(t, shown, 2)
+	for _, shown := range shown {
+		n, err := strconv.Atoi(shown[1])
+		require.NoError(t, err)
+		assert.Equal(t, lines[n-1], shown[2], "lines are those that kubectl prints")
+	}
 
 	asJSON := egressTLS(t, "", "scan", "-o", "json")
 	assert.Equal(t, 1, asJSON.code)
