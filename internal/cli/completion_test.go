@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 )
 
@@ -44,6 +45,17 @@ current-context: production
 			got := run("", append([]string{"__complete"}, strings.Split(line, " ")...)...)
 			assert.Equal(t, OK, got.code, got.err)
 			assert.Equal(t, strings.Join(want, "\n")+"\n", got.out)
+		})
+	}
+}
+
+// Each flag with a value offers some, where there is a choice.
+func TestCompletionOfEveryFlag(t *testing.T) {
+	for _, cmd := range ours(Command("test")) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			_, offers := cmd.GetFlagCompletionFunc(f.Name)
+			free := f.Value.Type() == "bool" || f.Value.Type() == "int64" || f.Name == "request-timeout"
+			assert.Equal(t, !free, offers, "%s --%s", cmd.Name(), f.Name)
 		})
 	}
 }

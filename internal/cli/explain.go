@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/cluster"
 	"github.com/egress-tls/egress-tls-webhook/internal/explain"
 )
 
@@ -77,6 +78,7 @@ Exit codes: 0 answered, whatever the answer is, 2 unusable input or usage.`,
 	out.register(cmd, "text", "json")
 	color.register(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "`NAMESPACE` of the clients; without it all")
+	offerNames(cmd, "from", &in.access, cluster.Namespaces)
 	cmd.Flags().BoolVar(&ascii, "ascii", false, "draw the tree with ASCII characters")
 	return cmd
 }
