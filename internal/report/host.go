@@ -1,0 +1,207 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/explain"
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+)
+
+// hostRow is a host in the table.
+type hostRow struct {
+	*explain.Host
+	ID    string
+	State look // the worst of Ports
+	Ports []portRow
+	// Severity and Namespaces are what the filters go by.
+	Severity           string
+	Namespaces         words
+	Gateways, Sidecars string
+	Routes             int
+	// Detailed says that the page shows more of it: the clients in Details, but for More.
+	Detailed bool
+	Details  []clientRow
+	More     int
+}
+
+// clientRow are clients for which all is the same, in the details of a host.
+type clientRow struct {
+	explain.Client
+	Title      string
+	namespaces []string
+}
+
+func (r *hostRow) detail() {
+	r.Detailed = true
+	number := map[explain.ClientKind]int{}
+	for _, c := range r.Clients {
+		number[c.Kind]++
+		i := slices.IndexFunc(r.Details, func(o clientRow) bool {
+			o.Namespace = c.Namespace
+			return reflect.DeepEqual(o.Client, c)
+		})
+		switch {
+		case i >= 0:
+			r.Details[i].namespaces = append(r.Details[i].namespaces, c.Namespace)
+		case len(r.Details) == maxClients:
+			r.More++
+		default:
+			r.Details = append(r.Details, clientRow{Client: c, namespaces: []string{c.Namespace}})
+		}
+	}
+	for i := range r.Details {
+		d := &r.Details[i]
+		d.Title = d.title(number[d.Kind])
+	}
+}
+
+// title names the clients, of so many of their kind.
+func (r clientRow) title(of int) string {
+	kind := map[explain.ClientKind]string{explain.Gateway: "Gateways", explain.Sidecar: "Sidecars"}[r.Kind]
+	if len(r.namespaces) == of && slices.Contains(r.namespaces, "") {
+		return "All " + strings.ToLower(kind)
+	}
+	return kind + " in " + namespacesText(r.namespaces)
+}
+
+// portRow is a port of a host, for all clients.
+type portRow struct {
+	Number   uint32
+	Protocol string
+	State    look
+	Rules    []string
+}
+
+func hostID(host string) string { return "host-" + host }
+
+func newHostRow(h *explain.Host) hostRow {
+	row := hostRow{Host: h, ID: hostID(h.Host)}
+	var gateways, sidecars []string
+	for _, se := range h.ServiceEntries {
+		row.Namespaces.add(se.Namespace)
+	}
+	routes := map[string]struct{}{}
+	for _, c := range h.Clients {
+		row.Namespaces.add(c.Namespace)
+		if c.Kind == explain.Gateway {
+			gateways = append(gateways, c.Namespace)
+		} else {
+			sidecars = append(sidecars, c.Namespace)
+		}
+		for _, p := range c.Ports {
+			for _, conn := range p.Connections {
+				row.add(p, conn)
+				for _, w := range conn.Ways {
+					if w.VirtualService != nil {
+						row.Namespaces.add(w.VirtualService.Namespace)
+						routes[w.VirtualService.String()+" "+w.Path] = struct{}{}
+					}
+				}
+			}
+		}
+	}
+	row.Gateways, row.Sidecars, row.Routes = namespacesText(gateways), namespacesText(sidecars), len(routes)
+	if row.Sidecars == others {
+		row.Sidecars = "all namespaces"
+	}
+	slices.SortFunc(row.Ports, func(a, b portRow) int { return cmp.Compare(a.Number, b.Number) })
+	row.State = unreachable
+	if len(row.Ports) > 0 {
+		row.State = slices.MinFunc(row.Ports, func(a, b portRow) int { return cmp.Compare(a.State.Rank, b.State.Rank) }).State
+	}
+	row.Severity = row.State.Severity
+	for _, hazard := range h.Hazards {
+		if hazard.Severity == finding.Error || row.Severity == ok {
+			row.Severity = string(hazard.Severity)
+		}
+	}
+	return row
+}
+
+// add joins what one connection says of a port to the rest.
+func (r *hostRow) add(p explain.ClientPort, c explain.Connection) {
+	i := slices.IndexFunc(r.Ports, func(o portRow) bool { return o.Number == p.Number })
+	if i < 0 {
+		i = len(r.Ports)
+		r.Ports = append(r.Ports, portRow{Number: p.Number, Protocol: p.Protocol, State: unused})
+	}
+	port := &r.Ports[i]
+	if state := worstOf(p, c); state.Rank < port.State.Rank {
+		port.State = state
+	}
+	if c.Rule == nil {
+		return
+	}
+	r.Namespaces.add(c.Rule.Namespace)
+	rule := c.Rule.String()
+	if c.Rule.Managed {
+		rule = "the webhook's in " + c.Rule.Namespace
+	}
+	if !slices.Contains(port.Rules, rule) {
+		port.Rules = append(port.Rules, rule)
+	}
+}
+
+// words is a set of words, none of them empty.
+type words []string
+
+func (w *words) add(word string) {
+	if word != "" && !slices.Contains(*w, word) {
+		*w = append(*w, word)
+	}
+}
+
+func (w words) String() string { return strings.Join(w, " ") }
+
+// others are all namespaces that are not named.
+const others = "all others"
+
+// namespacesText names a few of the namespaces of clients.
+func namespacesText(namespaces []string) string {
+	const most = 3
+	var out []string
+	for _, ns := range namespaces {
+		if ns == "" {
+			ns = others
+		}
+		out = append(out, ns)
+	}
+	if len(out) > most {
+		out = append(out[:most], fmt.Sprintf("%d more", len(out)-most))
+	}
+	return strings.Join(out, ", ")
+}
+
+// tlsText says what the proxy adds.
+func tlsText(t *explain.TLSContext) string {
+	if t == nil {
+		return "none"
+	}
+	out := []string{t.Mode}
+	switch {
+	case t.AutoSNI:
+		out = append(out, "SNI is the Host of each request")
+	case t.SNI != "":
+		out = append(out, "SNI "+t.SNI)
+	}
+	names := t.SubjectAltNames
+	if t.AutoName {
+		names = append(slices.Clone(names), "the SNI")
+	}
+	switch {
+	case t.CA == "":
+		out = append(out, "certificate not verified")
+	case len(names) == 0:
+		out = append(out, "authority "+t.CA, "certificate for any name")
+	default:
+		out = append(out, "authority "+t.CA, "certificate for "+strings.Join(names, " or "))
+	}
+	if t.ClientCertificate != "" {
+		out = append(out, "own certificate "+t.ClientCertificate)
+	}
+	return strings.Join(out, ", ")
+}
