@@ -22,7 +22,7 @@ type renderFlags struct {
 func (f *renderFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.fixOrder, "fix-order", false, "bring the routes of each VirtualService in the order that works, before anything else")
 	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "write the files of -f, those that change, in place of printing")
-	cmd.Flags().StringVar(&f.rulesFile, "rules-file", "", "with --in-place or -o diff: `FILE` that created DestinationRules go to, read like -f if it exists; without it, the file that first asks for them")
+	cmd.Flags().StringVar(&f.rulesFile, "rules-file", "", "with --in-place or -o diff: `FILE` that created DestinationRules go to, read like -f if it exists; without it, that of the object that first asks for one")
 }
 
 func (f *renderFlags) validate(cmd *cobra.Command, in *inputs, out *format) error {
@@ -47,8 +47,8 @@ func newRender(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render -f FILE [flags]",
 		Short: "Print the objects as admission would store them",
-		Long: `render prints all objects of the input as admission would store them, headers and
-TLS added, then the DestinationRules that would be created. Admission leaves what it
+		Long: `render prints the DestinationRules that admission would create, then all objects of
+the input as it would store them, headers and TLS added. Admission leaves what it
 prints unchanged, and so does render. Where the policy says that you bring headers or
 DestinationRules yourself (Require), render writes what is missing.
 
@@ -57,8 +57,8 @@ Where YAML does not allow that, such as within an alias, the document is written
 anew, and a note names the line. JSON is printed as YAML unless -o json is given,
 which prints one List. -o diff prints what changes in each file, for git apply or
 patch -p1; --in-place writes it, to all files or, if one cannot be written, to none.
-There a created DestinationRule becomes a further document of the file that first
-asks for it, or of --rules-file.
+There a created DestinationRule becomes a document before the one that first asks for
+it, or goes to --rules-file.
 
 --fix-order first brings the routes of each VirtualService in the order in which every
 one can match; each takes its comments along. Routes move only to get in front of

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -24,56 +23,48 @@ type fileChange struct {
 }
 
 // files are the files that change, in the order of the input. Created rules go to
-// rulesFile, or to the file that first asks for them if that is "".
+// rulesFile, or before the document that first asks for them if that is "".
 func (r *rendering) files(rulesFile string, notes io.Writer) ([]fileChange, error) {
-	more := map[*manifest.File][]string{}
-	var fresh []string // for a rulesFile that is not there yet
+	rules := map[*manifest.Source][]string{}
+	var ruled []string // for rulesFile
 	for _, c := range r.created {
 		text, err := c.yaml()
-		if err != nil {
+		switch home := c.by.Source; {
+		case err != nil:
 			return nil, err
+		case rulesFile != "":
+			ruled = append(ruled, text)
+		case home.JSON:
+			return nil, fmt.Errorf("%s is JSON, so DestinationRule %s/%s cannot be added to it: say where it goes with --rules-file FILE", home.File, c.key.Namespace, c.key.Name)
+		default:
+			rules[home] = append(rules[home], text)
 		}
-		home := r.home(c, rulesFile)
-		if home == nil {
-			fresh = append(fresh, text)
-			continue
-		}
-		if slices.ContainsFunc(home.Sources, func(s *manifest.Source) bool { return s.JSON }) {
-			return nil, fmt.Errorf("%s is JSON, so DestinationRule %s/%s cannot be added to it: say where it goes with --rules-file FILE", home.Path, c.key.Namespace, c.key.Name)
-		}
-		more[home] = append(more[home], text)
 	}
 	var out []fileChange
 	for _, f := range r.set.Files {
 		texts := map[*manifest.Source]string{}
 		for _, src := range f.Sources {
-			var err error
-			if texts[src], err = r.text(src, notes); err != nil {
+			text, err := r.text(src, notes)
+			if err != nil {
 				return nil, err
 			}
+			if len(rules[src]) > 0 {
+				text = manifest.Before(text, rules[src])
+			}
+			texts[src] = text
 		}
-		if after := f.Changed(texts, more[f]); after != f.Text {
+		var more []string
+		if rulesFile != "" && samePath(f.Path, rulesFile) {
+			more, ruled = ruled, nil
+		}
+		if after := f.Changed(texts, more); after != f.Text {
 			out = append(out, fileChange{path: f.Path, before: f.Text, after: after})
 		}
 	}
-	if len(fresh) > 0 {
-		out = append(out, fileChange{path: rulesFile, after: strings.Join(fresh, separator), isNew: true})
+	if len(ruled) > 0 {
+		out = append(out, fileChange{path: rulesFile, after: strings.Join(ruled, separator), isNew: true})
 	}
 	return out, nil
-}
-
-// home returns the file that a created rule goes to, nil for a rulesFile that is new.
-func (r *rendering) home(c createdRule, rulesFile string) *manifest.File {
-	i := slices.IndexFunc(r.set.Files, func(f *manifest.File) bool {
-		if rulesFile != "" {
-			return samePath(f.Path, rulesFile)
-		}
-		return slices.Contains(f.Sources, c.by.Source)
-	})
-	if i < 0 {
-		return nil
-	}
-	return r.set.Files[i]
 }
 
 func samePath(a, b string) bool {

@@ -22,19 +22,8 @@ func copies(t *testing.T, names ...string) (dir string) {
 	return dir
 }
 
-const sidecarDiff = `--- a/sidecar.yaml
-+++ b/sidecar.yaml
-@@ -29,3 +29,28 @@
-         host: edition.cnn.com
-         port:
-           number: 443
-+    headers:
-+      request:
-+        set:
-+          Host: edition.cnn.com
-+          X-Forwarded-Proto: https
-+---
-+# Created by egress-tls for TLS to edition.cnn.com
+const (
+	createdDiff = `+# Created by egress-tls for TLS to edition.cnn.com
 +apiVersion: networking.istio.io/v1
 +kind: DestinationRule
 +metadata:
@@ -54,18 +43,29 @@ const sidecarDiff = `--- a/sidecar.yaml
 +        subjectAltNames:
 +        - edition.cnn.com
 `
+	headersDiff = `         host: edition.cnn.com
+         port:
+           number: 443
++    headers:
++      request:
++        set:
++          Host: edition.cnn.com
++          X-Forwarded-Proto: https
+`
+	sidecarDiff = "--- a/sidecar.yaml\n+++ b/sidecar.yaml\n@@ -1,3 +1,23 @@\n" + createdDiff +
+		"+---\n apiVersion: networking.istio.io/v1alpha3\n kind: ServiceEntry\n metadata:\n@@ -29,3 +49,8 @@\n" + headersDiff
+)
 
 func TestRenderDiff(t *testing.T) {
 	copies(t, "sidecar.yaml")
 	assert.Equal(t, result{OK, sidecarDiff, ""}, run("", "render", "-f", "sidecar.yaml", "-o", "diff"))
 	assert.Equal(t, strings.ReplaceAll(sidecarDiff, "/sidecar.yaml", "/stdin"), run(read(t, "sidecar.yaml"), "render", "-f", "-", "-o", "diff").out)
 
-	changed, created, _ := strings.Cut(strings.Replace(sidecarDiff, "+29,28", "+29,8", 1), "+---\n")
-	assert.Equal(t, result{OK, changed + "--- /dev/null\n+++ b/tls rules.yaml\t\n@@ -0,0 +1,19 @@\n" + created, ""},
-		run("", "render", "-f", "sidecar.yaml", "-o", "diff", "--rules-file", "tls rules.yaml"))
+	want := "--- a/sidecar.yaml\n+++ b/sidecar.yaml\n@@ -29,3 +29,8 @@\n" + headersDiff + "--- /dev/null\n+++ b/tls rules.yaml\t\n@@ -0,0 +1,19 @@\n" + createdDiff
+	assert.Equal(t, result{OK, want, ""}, run("", "render", "-f", "sidecar.yaml", "-o", "diff", "--rules-file", "tls rules.yaml"))
 
 	coloured := run("", "render", "-f", "sidecar.yaml", "-o", "diff", "--color", "always").out
-	assert.True(t, strings.HasPrefix(coloured, "\x1b[1m--- a/sidecar.yaml\x1b[0m\n\x1b[1m+++ b/sidecar.yaml\x1b[0m\n\x1b[36m@@ -29,3 +29,28 @@\x1b[0m\n         host: edition.cnn.com\n"), coloured)
+	assert.True(t, strings.HasPrefix(coloured, "\x1b[1m--- a/sidecar.yaml\x1b[0m\n\x1b[1m+++ b/sidecar.yaml\x1b[0m\n\x1b[36m@@ -1,3 +1,23 @@\x1b[0m\n\x1b[32m+# Created"), coloured)
 	assert.Contains(t, coloured, "\n\x1b[32m+    headers:\x1b[0m\n")
 
 	require.Equal(t, OK, run("", "render", "-f", "sidecar.yaml", "--in-place").code)
@@ -176,6 +176,23 @@ func TestRenderRulesFile(t *testing.T) {
 	require.NoError(t, os.WriteFile("a.json", []byte(strings.Replace(json, `"kind": "DestinationRule"`, `"kind": "Other"`, 1)), 0o600))
 	assert.Equal(t, result{Unusable, "", "egress-tls: a.json is JSON, so DestinationRule istio-system/egress-tls-samplebucket1234-s3-ap-southeast-2-amazonaws-com-a5f187688c879bb0 cannot be added to it: say where it goes with --rules-file FILE\n"},
 		run("", "render", "-f", "a.json", "-o", "diff"))
+}
+
+// A licence stays at the top of its file, and a comment with what it is about.
+func TestRenderPutsRulesBehindALicence(t *testing.T) {
+	text := read(t, "testdata/sidecar.yaml")
+	for licence, file := range map[string]string{
+		"":                           "# about it\n" + text,
+		"# Licence.\n#\n# More.\n\n": "# about it\n" + text,
+		"# Licence.\n---\n":          text,
+	} {
+		path := write(t, "a.yaml", licence+file)
+		assert.Equal(t, result{OK, "wrote " + path + "\n", ""}, run("", "render", "-f", path, "--in-place"))
+		got, behind, _ := strings.Cut(read(t, path), "# Created by egress-tls")
+		assert.Equal(t, licence, got)
+		_, behind, _ = strings.Cut(behind, "---\n")
+		assert.True(t, strings.HasPrefix(behind, file[:100]), behind)
+	}
 }
 
 func TestRenderInPlaceJSON(t *testing.T) {

@@ -68,7 +68,7 @@ func TestRenderKeepsComments(t *testing.T) {
 				assert.Equal(t, 1, strings.Count(got.out, c), "%s: %s", in[0], c)
 			}
 		}
-		written, _, _ := strings.Cut(got.out, "---\n# ") // Created rules are of our own.
+		_, written, _ := strings.Cut(got.out, comments[0]) // Created rules stand before.
 		assert.NotRegexp(t, `[^\r-]\n`, written, in[0])
 
 		want := run(text.String(), append([]string{"render", "-o", "json"}, args...)...)
@@ -181,7 +181,7 @@ func TestRenderInjectsIntoBackground(t *testing.T) {
 	} {
 		got := run(virtualService, "render", "-f", "-", "--background", write(t, "cluster.yaml", background))
 		require.Equal(t, OK, got.code, got.err)
-		_, rule, _ := strings.Cut(got.out, "---\n")
+		rule, _, _ := strings.Cut(got.out, "---\n")
 		assert.Equal(t, `# As it is stored, with what egress-tls added for TLS to edition.cnn.com
 apiVersion: networking.istio.io/v1
 kind: DestinationRule

@@ -14,8 +14,9 @@ import (
 
 const separator = "---\n"
 
-// writeYAML prints a stream: each source with what changes in it, then the created
-// rules. A List stays a List, and JSON becomes YAML.
+// writeYAML prints a stream: the created rules, so that no route is stored before its
+// TLS, then each source with what changes in it. A List stays a List, and JSON becomes
+// YAML.
 func (r *rendering) writeYAML(w, notes io.Writer) error {
 	first := true
 	write := func(before, text string) {
@@ -31,19 +32,19 @@ func (r *rendering) writeYAML(w, notes io.Writer) error {
 			fmt.Fprintln(w)
 		}
 	}
-	for _, src := range r.set.Sources {
-		text, err := r.yaml(src, notes)
-		if err != nil {
-			return err
-		}
-		write(src.Separator, text)
-	}
 	for _, c := range r.created {
 		text, err := c.yaml()
 		if err != nil {
 			return err
 		}
 		write("", text)
+	}
+	for _, src := range r.set.Sources {
+		text, err := r.yaml(src, notes)
+		if err != nil {
+			return err
+		}
+		write(src.Separator, text)
 	}
 	return nil
 }
@@ -101,9 +102,12 @@ func (r *rendering) change(src *manifest.Source) func(tree map[string]any) error
 	}
 }
 
-// writeJSON prints one v1 List of all objects, then the created rules.
+// writeJSON prints one v1 List of the created rules, then all objects.
 func (r *rendering) writeJSON(w io.Writer) error {
 	items := []any{}
+	for _, c := range r.created {
+		items = append(items, c.tree)
+	}
 	for _, d := range r.set.Documents {
 		object := d.Exact()
 		if err := patch(d, object, r.edits[d]); err != nil {
@@ -111,9 +115,6 @@ func (r *rendering) writeJSON(w io.Writer) error {
 		}
 		complete(object, d)
 		items = append(items, object)
-	}
-	for _, c := range r.created {
-		items = append(items, c.tree)
 	}
 	return writeJSON(w, map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
 }

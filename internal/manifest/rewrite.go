@@ -78,20 +78,40 @@ func (f *File) Changed(texts map[*Source]string, more []string) string {
 		at = end
 	}
 	out.WriteString(f.Text[at:])
-	newline := "\n"
-	if strings.Contains(f.Text, "\r\n") {
-		newline = "\r\n"
+	if newline := newlineOf(f.Text); len(more) > 0 && f.Text != "" && !strings.HasSuffix(f.Text, newline) {
+		out.WriteString(newline)
 	}
-	for i, text := range more {
-		if i == 0 && f.Text != "" && !strings.HasSuffix(f.Text, "\n") {
-			out.WriteString(newline)
-		}
+	for i, document := range more {
 		if i > 0 || f.Text != "" {
-			out.WriteString("---" + newline)
+			document = "---\n" + document
 		}
-		out.WriteString(strings.ReplaceAll(text, "\n", newline))
+		out.WriteString(strings.ReplaceAll(document, "\n", newlineOf(f.Text)))
 	}
 	return out.String()
+}
+
+// Before puts documents before that of text, behind comments at its start that a blank
+// line sets apart, such as a licence.
+func Before(text string, documents []string) string {
+	at, end := 0, 0
+	for line := range strings.Lines(text) {
+		end += len(line)
+		line = strings.TrimSpace(line)
+		if line == "" {
+			at = end
+		} else if line[0] != '#' {
+			break
+		}
+	}
+	added := strings.ReplaceAll(strings.Join(documents, "---\n")+"---\n", "\n", newlineOf(text))
+	return text[:at] + added + text[at:]
+}
+
+func newlineOf(text string) string {
+	if strings.Contains(text, "\r\n") {
+		return "\r\n"
+	}
+	return "\n"
 }
 
 func (s *Source) read(text string) map[string]any {

@@ -119,8 +119,8 @@ func TestPartsOfFindings(t *testing.T) {
 	assert.Greater(t, related, 10)
 }
 
-// render prints of every scenario that is admitted what is stored, then the rules
-// beside it.
+// render prints of every scenario that is admitted the rules beside it, then what is
+// stored.
 func TestScenariosThroughRender(t *testing.T) {
 	t.Parallel()
 	all, err := All(root)
@@ -136,18 +136,19 @@ func TestScenariosThroughRender(t *testing.T) {
 			var got struct{ Items []map[string]any }
 			require.NoError(t, json.Unmarshal([]byte(out), &got), out)
 			require.GreaterOrEqual(t, len(got.Items), len(s.Request))
+			rules := len(got.Items) - len(s.Request)
 			for i, item := range got.Items {
 				// A namespace that the author left to kubectl is left to it.
 				meta := item["metadata"].(map[string]any)
 				if _, ok := meta["namespace"]; !ok {
 					meta["namespace"] = DefaultNamespace
 				}
-				if i >= len(s.Request) {
+				if i < rules {
 					got.Items[i] = Shown(item)
 				}
 			}
-			assert.Equal(t, s.Want.Stored, got.Items[:len(s.Request)])
-			assert.ElementsMatch(t, s.Want.Rules, got.Items[len(s.Request):])
+			assert.ElementsMatch(t, s.Want.Rules, got.Items[:rules])
+			assert.Equal(t, s.Want.Stored, got.Items[rules:])
 		})
 	}
 }
