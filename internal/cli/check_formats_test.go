@@ -70,19 +70,72 @@ func TestExitCodeInEachFormat(t *testing.T) {
 }
 
 func TestCheckFormats(t *testing.T) {
-	got := run("", "check", "-f", "testdata/ingress-author.yaml", "-o", "junit")
-	assert.Equal(t, result{Found, read(t, "testdata/ingress-author.check.junit.xml"), ""}, got)
+	for format, file := range map[string]string{"junit": "junit.xml", "github": "github.txt"} {
+		got := run("", "check", "-f", "testdata/ingress-author.yaml", "-o", format)
+		assert.Equal(t, Found, got.code, format)
+		assert.Empty(t, got.err, format)
+		golden(t, "testdata/ingress-author.check."+file, got.out)
+	}
 
-	got = run("", "check", "-f", "testdata/ingress-author.yaml", "-o", "github")
-	assert.Equal(t, result{Found, read(t, "testdata/ingress-author.check.github.txt"), ""}, got)
-
-	got = run("", "check", "-f", "testdata/ingress-author.yaml", "-o", "sarif")
-	require.Equal(t, Found, got.code)
-	var log sarifLog
-	require.NoError(t, json.Unmarshal([]byte(got.out), &log))
-	results, err := json.MarshalIndent(log.Runs[0].Results, "", "  ")
+	results := sarif(t, "", "-f", "testdata/ingress-author.yaml")
+	text, err := json.MarshalIndent(results, "", "  ")
 	require.NoError(t, err)
-	assert.Equal(t, read(t, "testdata/ingress-author.check.sarif.json"), string(results)+"\n", "the results")
+	golden(t, "testdata/ingress-author.check.sarif.json", string(text)+"\n")
+}
+
+// sarif returns the results of check.
+func sarif(t *testing.T, stdin string, args ...string) []sarifResult {
+	t.Helper()
+	got := run(stdin, append([]string{"check", "-o", "sarif"}, args...)...)
+	var log sarifLog
+	require.NoError(t, json.Unmarshal([]byte(got.out), &log), got.err)
+	return log.Runs[0].Results
+}
+
+// An editor that applies the fix of any of the findings mends them all, in every layout.
+func TestSARIFFixMends(t *testing.T) {
+	author := read(t, "testdata/ingress-author.yaml")
+	for name, text := range map[string]string{
+		"as written":   author,
+		"line ends":    "\uFEFF# c\r\n" + strings.ReplaceAll(author, "\n", "\r\n"),
+		"flow":         vsOf("  http: [{route: [{destination: {host: ü}}]}, {match: [{uri: {prefix: /c}}], route: [{destination: {host: c}}]}]\n"),
+		"in a List":    "kind: List\napiVersion: v1\nitems:\n- " + strings.ReplaceAll(strings.TrimSpace(vsOf(deadRoute)), "\n", "\n  ") + "\n",
+		"JSON":         `{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"name":"a"},"spec":{"http":[{"route":[{"destination":{"host":"b"}}]},` + "\n\t" + `{"match":[{"uri":{"prefix":"/c"}}],"route":[{"destination":{"host":"c"}}]}]}}`,
+		"no last line": strings.TrimSpace(vsOf(deadRoute)),
+	} {
+		results := sarif(t, text, "-f", "-")
+		require.NotEmpty(t, results, name)
+		for _, r := range results {
+			require.Len(t, r.Fixes, 1, name)
+			require.Len(t, r.Fixes[0].Changes, 1, name)
+			assert.Equal(t, "stdin", r.Fixes[0].Changes[0].Artifact.URI, name)
+			fixed := apply(text, r.Fixes[0].Changes[0].Replacements)
+			assert.NotEqual(t, text, fixed, name)
+			after := run(fixed, "check", "-f", "-")
+			assert.Equal(t, OK, after.code, "%s\n%s\n%s", name, fixed, after.out)
+			assert.Equal(t, strings.Count(text, "\n"), strings.Count(fixed, "\n"), name)
+		}
+	}
+	got := sarif(t, vsOf("  http: &x\n  - route: [{destination: {host: b}}]\n  - match: [{uri: {prefix: /c}}]\n    route: [{destination: {host: c}}]\n  tls: *x\n"), "-f", "-")
+	assert.Empty(t, got[0].Fixes, "the list is that of others too")
+}
+
+// apply carries out replacements as the specification says: lines and columns count from
+// 1, columns in characters, and a region ends before its end.
+func apply(text string, rs []sarifReplacement) string {
+	const mark = "\uFEFF"
+	lines := strings.SplitAfter(strings.TrimPrefix(text, mark), "\n")
+	at := func(line, column int) int {
+		return len(strings.Join(lines[:line-1], "")) + len(string([]rune(lines[line-1])[:column-1]))
+	}
+	body := strings.Join(lines, "")
+	var out strings.Builder
+	done := 0
+	for _, r := range rs {
+		out.WriteString(body[done:at(r.Deleted.StartLine, r.Deleted.StartColumn)] + r.Inserted.Text)
+		done = at(r.Deleted.EndLine, r.Deleted.EndColumn)
+	}
+	return strings.TrimSuffix(text, strings.TrimPrefix(text, mark)) + out.String() + body[done:]
 }
 
 // Nothing to say is said validly.
@@ -121,10 +174,7 @@ func TestCheckFormatsEscape(t *testing.T) {
 	assert.Equal(t, file, suites.Suites[0].Cases[0].File)
 	assert.Contains(t, strings.Join(strings.Fields(suites.Suites[0].Cases[0].Failure.Text), " "), strings.ReplaceAll(dead, `\"`, `"`))
 
-	var log sarifLog
-	got = run("", "check", "-f", file, "-o", "sarif")
-	require.NoError(t, json.Unmarshal([]byte(got.out), &log))
-	r := log.Runs[0].Results[0]
+	r := sarif(t, "", "-f", file)[0]
 	assert.Equal(t, "file://"+filepath.Dir(file)+"/a,%20b%25:%3Cc%3E&.yaml", r.Locations[0].Physical.Artifact.URI)
 	assert.Contains(t, r.Message.Text, strings.NewReplacer(`\"`, `"`, "](", "] (").Replace(dead), "no link")
 
@@ -135,10 +185,8 @@ func TestCheckFormatsEscape(t *testing.T) {
 // A fingerprint names a finding wherever it stands, and each of several that are alike.
 func TestSARIFFingerprints(t *testing.T) {
 	fingerprints := func(text string) []string {
-		var log sarifLog
-		require.NoError(t, json.Unmarshal([]byte(run(text, "check", "-f", "-", "-o", "sarif").out), &log))
 		var out []string
-		for _, r := range log.Runs[0].Results {
+		for _, r := range sarif(t, text, "-f", "-") {
 			out = append(out, r.Fingerprints["egressTLS/v1"])
 		}
 		return out

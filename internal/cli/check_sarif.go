@@ -172,6 +172,7 @@ func (r *sarifReport) result(f finding.Finding) sarifResult {
 	for _, p := range f.Related {
 		related(p.Object, p.Path, p.Text)
 	}
+	out.Fixes = r.fix(f)
 	return out
 }
 
@@ -221,4 +222,32 @@ func (r *sarifReport) fingerprint(f finding.Finding) string {
 	r.seen[id]++
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", id, r.seen[id]))
 	return hex.EncodeToString(sum[:16])
+}
+
+// fix returns the text of the order that works.
+func (r *sarifReport) fix(f finding.Finding) []sarifFix {
+	if f.Order == nil {
+		return nil
+	}
+	if fixes, ok := r.fixes[f.Object]; ok {
+		return fixes
+	}
+	r.fixes[f.Object] = nil
+	d := r.in.document(f.Object)
+	if d == nil {
+		return nil
+	}
+	rs, err := d.Reordering("spec.http", f.Order)
+	if err != nil {
+		return nil // It is said in words then.
+	}
+	change := sarifChange{Artifact: sarifFile(d.Source)}
+	for _, p := range rs {
+		change.Replacements = append(change.Replacements, sarifReplacement{
+			Deleted:  sarifRegion{StartLine: p.Start.Line, StartColumn: p.Start.Column, EndLine: p.End.Line, EndColumn: p.End.Column},
+			Inserted: sarifText{Text: p.Text},
+		})
+	}
+	r.fixes[f.Object] = []sarifFix{{Description: sarifMessage("Put the routes of " + f.Object.String() + " into the order that works"), Changes: []sarifChange{change}}}
+	return r.fixes[f.Object]
 }
