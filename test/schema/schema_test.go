@@ -1,4 +1,4 @@
-// Package schema holds nothing but the test of the policy's JSON schema.
+// Package schema holds nothing but tests against JSON schemas: the policy's, and SARIF's.
 package schema
 
 import (
