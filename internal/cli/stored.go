@@ -31,8 +31,12 @@ func loadStored(ctx context.Context, c *cluster.Cluster, p progress) (*manifest.
 // not be let near the webhook.
 func installedPolicy(ctx context.Context, c *cluster.Cluster, w io.Writer) (_ *policy.Policy, place string, err error) {
 	file, place, err := c.Policy(ctx)
-	if err != nil {
-		fmt.Fprintf(w, "egress-tls: note: the defaults of the policy are taken, since that of the cluster cannot be read: %v; --policy FILE names one\n", err)
+	switch {
+	case errors.Is(err, cluster.ErrNotInstalled):
+		fmt.Fprintln(w, "egress-tls: note: no webhook is installed in the cluster, so the defaults of the policy count; --policy FILE names another")
+		return policy.Default(), "", nil
+	case err != nil:
+		fmt.Fprintf(w, "egress-tls: note: the policy of the installed webhook cannot be read, so the defaults count: %v; --policy FILE names another\n", err)
 		return policy.Default(), "", nil
 	}
 	pol, err := policy.Load(place, file)

@@ -40,7 +40,9 @@ func TestClusterAsBackground(t *testing.T) {
 
 	got = egressTLS(t, "", "render", "-f", file, "--kubeconfig", plane.Kubeconfig)
 	assert.Zero(t, got.code)
-	golden(t, "render.yaml", normal(got.stdout))
+	uid := kubectl(t, "", "get", "serviceentries", "-n", "shop", "payments", "-o", "jsonpath={.metadata.uid}")
+	assert.Contains(t, got.stdout, "uid: "+uid, "the rule that is created has its owner in the cluster")
+	assert.NotContains(t, egressTLS(t, "", "render", "-f", file).stdout, "kind: DestinationRule")
 }
 
 func TestNoSuchNamespace(t *testing.T) {

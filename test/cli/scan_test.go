@@ -26,7 +26,7 @@ func site(t *testing.T) {
 	})
 }
 
-const noPolicy = "egress-tls: note: the defaults of the policy are taken, since that of the cluster cannot be read: no webhook is installed; --policy FILE names one\n"
+const noPolicy = "egress-tls: note: no webhook is installed in the cluster, so the defaults of the policy count; --policy FILE names another\n"
 
 func TestScan(t *testing.T) {
 	site(t)
