@@ -19,7 +19,7 @@ and warnings; and, as text, what admission would add.
 
 Formats: text, for people; json, whose fields are stable; sarif, SARIF 2.1.0 for code
 scanning and editors; junit, XML for test reports, a test case for each object; github,
-annotations of a GitHub workflow.
+annotations of a GitHub workflow; html, the page of scan -o html.
 
 ` + inputHelp + `
 
@@ -43,6 +43,11 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 				err = writeJUnit(w, input, v)
 			case "github":
 				writeGitHub(w, input, v.findings)
+			case "html":
+				var result scanResult
+				if result, err = input.scan(v); err == nil {
+					err = in.writeHTML(w, input, v, result)
+				}
 			default:
 				writeCheckText(w, color.style(s.Out), input, v)
 			}
@@ -53,7 +58,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 		},
 	}
 	in.register(cmd)
-	out.register(cmd, "text", "json", "sarif", "junit", "github")
+	out.register(cmd, "text", "json", "sarif", "junit", "github", "html")
 	color.register(cmd)
 	return cmd
 }

@@ -25,7 +25,7 @@ current-context: production
 		byExt = ":8" // directories, and files that end like this
 	)
 	for line, want := range map[string][]string{
-		"check -o ":           {"text", "json", "sarif", "junit", "github", words},
+		"check -o ":           {"text", "json", "sarif", "junit", "github", "html", words},
 		"render --output ":    {"yaml", "json", "diff", words},
 		"check --color ":      {"auto", "always", "never", words},
 		"check --mode ":       {"enforce", "warn", "audit", words},

@@ -110,15 +110,23 @@ func isJudged(o metav1.Object) bool {
 	return false
 }
 
-// noteUndecided names what is let through without an answer.
+// noteUndecided tells the user what is undecided.
 func (v verdict) noteUndecided(w io.Writer) {
+	for _, note := range v.undecided() {
+		fmt.Fprintf(w, "egress-tls: note: %s\n", note)
+	}
+}
+
+// undecided names what is let through without an answer.
+func (v verdict) undecided() (notes []string) {
 	const most = 200
 	for _, j := range v.judgements {
 		if n := len(j.outcome.Undecided); n > 0 {
-			fmt.Fprintf(w, "egress-tls: note: %s: it is left undecided whether a request reaches %s; nothing is refused for it\n",
-				j.doc.Name(), finding.Truncate(strings.Join(j.outcome.Undecided, ", "), most))
+			notes = append(notes, fmt.Sprintf("%s: it is left undecided whether a request reaches %s; nothing is refused for it",
+				j.doc.Name(), finding.Truncate(strings.Join(j.outcome.Undecided, ", "), most)))
 		}
 	}
+	return notes
 }
 
 // mode returns the mode of a namespace.

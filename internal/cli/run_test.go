@@ -50,7 +50,7 @@ func TestUsage(t *testing.T) {
 		"no file":          {[]string{"check"}, "no input: give at least one -f FILE\nsee 'egress-tls check --help'"},
 		"no value":         {[]string{"render", "-f"}, "flag needs an argument: 'f' in -f\nsee 'egress-tls render --help'"},
 		"argument":         {[]string{"check", "a.yaml"}, "unexpected argument \"a.yaml\"; files are given as -f FILE\nsee 'egress-tls check --help'"},
-		"check format":     {[]string{"check", "-f", "-", "-o", "yaml"}, "unknown output format \"yaml\" for -o; it is one of text, json, sarif, junit, github\nsee 'egress-tls check --help'"},
+		"check format":     {[]string{"check", "-f", "-", "-o", "yaml"}, "unknown output format \"yaml\" for -o; it is one of text, json, sarif, junit, github, html\nsee 'egress-tls check --help'"},
 		"render format":    {[]string{"render", "-f", "-", "-o", ""}, "unknown output format \"\" for -o; it is one of yaml, json, diff\nsee 'egress-tls render --help'"},
 		"stdin twice":      {[]string{"check", "-f", "-", "--background", "-"}, "stdin can be read only once: -f - and --background - exclude each other\nsee 'egress-tls check --help'"},
 		"two backgrounds":  {[]string{"check", "-f", "-", "--background", "b", "--kubeconfig="}, "the background is either --background or the cluster (--kubeconfig, --context)\nsee 'egress-tls check --help'"},

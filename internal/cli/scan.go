@@ -38,7 +38,8 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 		Example: `  egress-tls scan
   egress-tls scan --context production -n shop
   egress-tls scan --mode enforce --summary
-  egress-tls scan -o json | jq '.summary.namespaces'`,
+  egress-tls scan -o json | jq '.summary.namespaces'
+  egress-tls scan -o html > report.html`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if in.access.ChunkSize < 0 {
@@ -63,6 +64,8 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			switch {
 			case out.value == "json":
 				err = writeJSON(cmd.OutOrStdout(), result)
+			case out.value == "html":
+				err = in.writeHTML(cmd.OutOrStdout(), input, v, result)
 			case summaryOnly:
 				writeNamespaces(cmd.OutOrStdout(), color.style(s.Out), result)
 				writeScanSum(cmd.OutOrStdout(), color.style(s.Out), result)
@@ -82,7 +85,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	f.BoolVar(&summaryOnly, "summary", false, "print only the table of namespaces")
 	f.BoolVar(&report, "report", false, "write a report object into each namespace (openreports.io Report or wgpolicyk8s.io PolicyReport)")
 	offerNames(cmd, "namespace", &in.access, cluster.Namespaces)
-	out.register(cmd, "text", "json")
+	out.register(cmd, "text", "json", "html")
 	color.register(cmd)
 	return cmd
 }

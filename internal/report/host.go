@@ -65,7 +65,11 @@ func (r clientRow) title(of int) string {
 	if len(r.namespaces) == of && slices.Contains(r.namespaces, "") {
 		return "All " + strings.ToLower(kind)
 	}
-	return kind + " in " + namespacesText(r.namespaces)
+	title := kind + " in " + namespacesText(r.namespaces)
+	if r.BesideGateway {
+		title += ", if there are any"
+	}
+	return title
 }
 
 // portRow is a port of a host, for all clients.
@@ -87,19 +91,26 @@ func newHostRow(h *explain.Host) hostRow {
 	routes := map[string]struct{}{}
 	for _, c := range h.Clients {
 		row.Namespaces.add(c.Namespace)
-		if c.Kind == explain.Gateway {
+		switch {
+		case c.Kind == explain.Gateway:
 			gateways = append(gateways, c.Namespace)
-		} else {
+		case !c.BesideGateway:
 			sidecars = append(sidecars, c.Namespace)
+		}
+		for _, r := range c.Rules {
+			row.Namespaces.add(r.Namespace)
 		}
 		for _, p := range c.Ports {
 			for _, conn := range p.Connections {
-				row.add(p, conn)
 				for _, w := range conn.Ways {
 					if w.VirtualService != nil {
 						row.Namespaces.add(w.VirtualService.Namespace)
 						routes[w.VirtualService.String()+" "+w.Path] = struct{}{}
 					}
+				}
+				// Of sidecars that may not be there only the details tell what would fail.
+				if !c.BesideGateway || conn.State != explain.DoubleTLS {
+					row.add(c, p, conn)
 				}
 			}
 		}
@@ -123,22 +134,21 @@ func newHostRow(h *explain.Host) hostRow {
 }
 
 // add joins what one connection says of a port to the rest.
-func (r *hostRow) add(p explain.ClientPort, c explain.Connection) {
+func (r *hostRow) add(client explain.Client, p explain.ClientPort, c explain.Connection) {
 	i := slices.IndexFunc(r.Ports, func(o portRow) bool { return o.Number == p.Number })
 	if i < 0 {
 		i = len(r.Ports)
 		r.Ports = append(r.Ports, portRow{Number: p.Number, Protocol: p.Protocol, State: unused})
 	}
 	port := &r.Ports[i]
-	if state := worstOf(p, c); state.Rank < port.State.Rank {
+	if state := stateOf(c.State, p, c.TLS); state.Rank < port.State.Rank {
 		port.State = state
 	}
 	if c.Rule == nil {
 		return
 	}
-	r.Namespaces.add(c.Rule.Namespace)
 	rule := c.Rule.String()
-	if c.Rule.Managed {
+	if slices.ContainsFunc(client.Rules, func(o explain.Rule) bool { return o.Managed && o.Ref == c.Rule.Ref }) {
 		rule = "the webhook's in " + c.Rule.Namespace
 	}
 	if !slices.Contains(port.Rules, rule) {

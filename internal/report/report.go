@@ -68,11 +68,9 @@ var (
 	script string
 
 	parsed = template.Must(template.New("page").Funcs(template.FuncMap{
-		"dead":     func() look { return dead },
 		"severity": func(s finding.Severity) look { return severities[s] },
 		"state":    stateOf,
 		"tls":      tlsText,
-		"worst":    worstOf,
 	}).Parse(page))
 )
 

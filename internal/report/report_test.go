@@ -32,13 +32,9 @@ func host(name string, state explain.State) explain.Host {
 	vendor := explain.Ref{Namespace: "shop", Name: "vendor"}
 	port := func(ways ...explain.Way) []explain.ClientPort {
 		c := explain.Connection{
-			Why: "spec.trafficPolicy.tls of DestinationRule shop/vendor says mode SIMPLE", Ways: ways,
-			Rule: &explain.Rule{Ref: vendor, Host: name, Field: "spec.trafficPolicy.tls"},
+			State: state, Why: "spec.trafficPolicy.tls of DestinationRule shop/vendor says mode SIMPLE", Ways: ways,
+			Rule: &explain.Field{Ref: vendor, Path: "spec.trafficPolicy.tls"},
 			TLS:  &explain.TLSContext{Mode: "SIMPLE", SNI: name, CA: "system", SubjectAltNames: []string{name}},
-			Passed: []explain.PassedRule{{
-				Ref: explain.Ref{Namespace: "istio-system", Name: "all"}, Host: "*.example.com",
-				Text: "DestinationRule shop/vendor is of namespace shop, where Istio looks first",
-			}},
 		}
 		if state != explain.TLS {
 			c.TLS, c.Rule, c.Why = nil, nil, "no DestinationRule is in force, and Istio adds no TLS by itself"
@@ -48,7 +44,7 @@ func host(name string, state explain.State) explain.Host {
 	}
 	route := explain.Way{Kind: explain.HTTPRoute, State: state, VirtualService: &vendor, Path: "spec.http[0]", Match: `uri prefix "/api"`, Host: name, ForwardedProto: "https"}
 	dead := route
-	dead.Path, dead.Dead = "spec.http[1]", "spec.http[0].match[0] takes all its requests"
+	dead.State, dead.Path, dead.Dead = explain.Dead, "spec.http[1]", "spec.http[0].match[0] takes all its requests"
 	return explain.Host{
 		Host:           name,
 		Answers:        []explain.Answer{{State: state, Text: "TLS to port 443 from all sidecars."}},
@@ -58,7 +54,16 @@ func host(name string, state explain.State) explain.Host {
 			Object: &finding.Object{Kind: "ServiceEntry", Namespace: "shop", Name: "vendor"}, Path: "spec.ports[0]",
 		}},
 		Clients: []explain.Client{
-			{Kind: explain.Gateway, Namespace: "istio-system", Guessed: true, Sees: []explain.Ref{vendor}, Ports: port(route, dead)},
+			{
+				Kind: explain.Gateway, Namespace: "istio-system", Guessed: true, Sees: []explain.Ref{vendor}, Ports: port(route, dead),
+				Rules: []explain.Rule{{Ref: vendor, Host: name, Managed: true, Merged: []explain.Ref{{Namespace: "shop", Name: "old"}}}},
+				PassedRules: []explain.PassedRule{{
+					Ref: explain.Ref{Namespace: "istio-system", Name: "all"}, Host: "*.example.com",
+					Text: "DestinationRule shop/vendor is of namespace shop, where Istio looks first",
+				}},
+			},
+			// May not be there, and does not count.
+			{Kind: explain.Sidecar, Namespace: "istio-system", BesideGateway: true, Ports: port(explain.Way{Kind: explain.Direct, State: explain.DoubleTLS})},
 			{
 				Kind: explain.Sidecar, Sees: []explain.Ref{vendor}, Ports: port(explain.Way{Kind: explain.Direct, State: state}),
 				Passed: []explain.PassedEntry{{Ref: explain.Ref{Namespace: "web", Name: "vendor"}, Host: name, Text: "its exportTo (.) does not list all namespaces"}},
@@ -131,6 +136,7 @@ func TestStates(t *testing.T) {
 		{explain.Plaintext, expects, nil, plaintext},
 		{explain.Plaintext, plain, nil, plainPort},
 		{explain.DoubleTLS, expects, &verified, doubleTLS},
+		{explain.Dead, expects, nil, dead},
 		{explain.Unreachable, expects, nil, unreachable},
 		{explain.AsSent, plain, nil, asSent},
 		{explain.ApplicationTLS, expects, nil, application},
@@ -212,7 +218,7 @@ func TestBounds(t *testing.T) {
 	got := write(t, r)
 	assert.Equal(t, maxDetailed+2, strings.Count(got, ` id="host-`)-maxDetailed)
 	assert.Equal(t, maxDetailed, strings.Count(got, `class="detail"`))
-	assert.Contains(t, got, `<p class="more">2 more clients: <code>egress-tls explain good.example.com</code> shows them.</p>`)
+	assert.Contains(t, got, `<p class="more">3 more clients: <code>egress-tls explain good.example.com</code> shows them.</p>`)
 	for _, note := range []string{
 		"Details are here for the first 1000 of 1002 hosts, the worst. `egress-tls explain HOST` has those of each.",
 		"The first 5000 of 5001 findings are here, errors first. `egress-tls scan -o json` has all.",

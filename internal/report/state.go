@@ -20,18 +20,17 @@ const ok = "ok"
 var (
 	plaintext   = look{"bad", "unlocked", "In clear", "HTTP leaves the mesh in clear towards a port that speaks TLS: the server refuses it, or everybody on the way reads it.", string(finding.Error), 0}
 	doubleTLS   = look{"double", "twice", "TLS in TLS", "The proxy encrypts once more what the application has encrypted: the handshake is likely to fail.", string(finding.Warning), 1}
-	unreachable = look{"warn", "blocked", "Unreachable", "The proxies have nowhere to send the requests to.", string(finding.Warning), 2}
-	notVerified = look{"warn", "alert", "Not verified", "Encrypted, but whoever stands in between can pose as the server: its certificate, or the name in it, is not verified.", string(finding.Warning), 3}
-	plainPort   = look{"open", "unlocked", "Plain HTTP", "HTTP in clear to a port that is declared for it.", ok, 4}
-	asSent      = look{"open", "question", "As sent", "The proxy passes on what the application sends, encrypted or not.", ok, 5}
-	application = look{"mutual", "lock", "App's TLS", "The application speaks TLS itself, and the proxy passes it on.", ok, 6}
-	mutual      = look{"good", "shield", "mTLS", "The proxy opens TLS, verifies the server, and shows a certificate of its own.", ok, 7}
-	tls         = look{"good", "lock", "TLS", "The proxy opens TLS and verifies the server.", ok, 8}
-	unused      = look{"open", "none", "Unused", "Nothing leads there, or only dead routes do.", ok, 9}
+	dead        = look{"warn", "blocked", "Dead", "Routes lead there, and no request takes them.", string(finding.Warning), 2}
+	unreachable = look{"warn", "cross", "Unreachable", "The proxies have nowhere to send the requests to.", string(finding.Warning), 3}
+	notVerified = look{"warn", "alert", "Not verified", "Encrypted, but whoever stands in between can pose as the server: its certificate, or the name in it, is not verified.", string(finding.Warning), 4}
+	plainPort   = look{"open", "unlocked", "Plain HTTP", "HTTP in clear to a port that is declared for it.", ok, 5}
+	asSent      = look{"open", "question", "As sent", "The proxy passes on what the application sends, encrypted or not.", ok, 6}
+	application = look{"mutual", "lock", "App's TLS", "The application speaks TLS itself, and the proxy passes it on.", ok, 7}
+	mutual      = look{"good", "shield", "mTLS", "The proxy opens TLS, verifies the server, and shows a certificate of its own.", ok, 8}
+	tls         = look{"good", "lock", "TLS", "The proxy opens TLS and verifies the server.", ok, 9}
+	unused      = look{"open", "none", "Unused", "Nothing leads there.", ok, 10}
 
-	dead = look{Class: "bad", Icon: "blocked", Word: "Dead"}
-
-	states = []look{plaintext, doubleTLS, unreachable, notVerified, plainPort, asSent, application, mutual, tls, unused}
+	states = []look{plaintext, doubleTLS, dead, unreachable, notVerified, plainPort, asSent, application, mutual, tls, unused}
 )
 
 // How serious findings are.
@@ -49,6 +48,8 @@ func stateOf(s explain.State, p explain.ClientPort, t *explain.TLSContext) look 
 		return plaintext
 	case s == explain.DoubleTLS:
 		return doubleTLS
+	case s == explain.Dead:
+		return dead
 	case s == explain.Unreachable:
 		return unreachable
 	case s == explain.AsSent:
@@ -63,15 +64,4 @@ func stateOf(s explain.State, p explain.ClientPort, t *explain.TLSContext) look 
 		return tls
 	}
 	return unused
-}
-
-// worstOf returns the state that counts of a connection: that of its worst way.
-func worstOf(p explain.ClientPort, c explain.Connection) look {
-	out := unused
-	for _, w := range c.Ways {
-		if state := stateOf(w.State, p, c.TLS); w.Dead == "" && state.Rank < out.Rank {
-			out = state
-		}
-	}
-	return out
 }
