@@ -18,6 +18,8 @@ type inputs struct {
 	files      []string
 	background []string
 	namespace  string
+	// fixOrder says that the routes are brought in the order that works.
+	fixOrder bool
 	// orCluster says that without -f the objects of the cluster are taken.
 	orCluster bool
 	// only is the namespace whose stored objects are judged; "": all.

@@ -34,9 +34,20 @@ type verdict struct {
 
 // judge checks the flags, loads the input and decides about it.
 func (in *inputs) judge(cmd *cobra.Command, out *format, s Streams, toRender bool) (*input, verdict, error) {
-	input, err := in.open(cmd, out, s)
+	if err := out.validate(cmd); err != nil {
+		return nil, verdict{}, err
+	}
+	if err := in.validate(cmd); err != nil {
+		return nil, verdict{}, err
+	}
+	input, err := in.load(cmd.Context(), s)
 	if err != nil {
 		return nil, verdict{}, err
+	}
+	if in.fixOrder {
+		if err := input.fixOrder(s.Err); err != nil {
+			return nil, verdict{}, err
+		}
 	}
 	p := newProgress(s.Err)
 	p.say(fmt.Sprintf("judging %s", many(len(input.files.Documents), "object")))
@@ -49,17 +60,6 @@ func (in *inputs) judge(cmd *cobra.Command, out *format, s Streams, toRender boo
 	input.warnOfLabels(s.Err)
 	v.noteUndecided(s.Err)
 	return input, v, nil
-}
-
-// open checks the flags and loads the input.
-func (in *inputs) open(cmd *cobra.Command, out *format, s Streams) (*input, error) {
-	if err := out.validate(cmd); err != nil {
-		return nil, err
-	}
-	if err := in.validate(cmd); err != nil {
-		return nil, err
-	}
-	return in.load(cmd.Context(), s)
 }
 
 // judge decides as admission does; to render, as if nothing had to be brought by

@@ -14,7 +14,7 @@ func givenFlags(cmd *cobra.Command) []string {
 	var files, out []string
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		switch f.Name {
-		case "output", "color":
+		case "output", "color", "fix-order", "in-place":
 			return
 		}
 		name := "--" + f.Name

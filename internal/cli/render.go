@@ -15,14 +15,15 @@ import (
 
 // renderFlags are those that only render has.
 type renderFlags struct {
-	fixOrder, inPlace bool
-	rulesFile         string
+	inPlace   bool
+	rulesFile string
 }
 
-func (f *renderFlags) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.fixOrder, "fix-order", false, "bring the routes of each VirtualService in the order that works, before anything else")
+func (f *renderFlags) register(cmd *cobra.Command, in *inputs) {
+	cmd.Flags().BoolVar(&in.fixOrder, "fix-order", false, "bring the routes of each VirtualService in the order that works, before anything else")
 	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "write the files of -f, those that change, in place of printing")
 	cmd.Flags().StringVar(&f.rulesFile, "rules-file", "", "with --in-place or -o diff: `FILE` that created DestinationRules go to, read like -f if it exists; without it, that of the object that first asks for one")
+	offerManifests(cmd, "rules-file")
 }
 
 func (f *renderFlags) validate(cmd *cobra.Command, in *inputs, out *format) error {
@@ -83,21 +84,10 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			if _, err := os.Stat(flags.rulesFile); err == nil {
 				in.files = append(in.files, flags.rulesFile)
 			}
-			input, err := in.open(cmd, &out, s)
+			input, v, err := in.judge(cmd, &out, s, true)
 			if err != nil {
 				return err
 			}
-			if flags.fixOrder {
-				if err := input.fixOrder(s.Err); err != nil {
-					return err
-				}
-			}
-			v, err := input.judge(true)
-			if err != nil {
-				return err
-			}
-			input.warnOfLabels(s.Err)
-			v.noteUndecided(s.Err)
 			writeFindings(s.Err, color.style(s.Err), input, v.findings)
 			if finding.HasErrors(v.findings) {
 				complain(s.Err, fmt.Errorf("nothing is rendered: admission would refuse the input (%s)", count(v.summary().Errors, "error")))
@@ -122,7 +112,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	in.register(cmd)
 	out.register(cmd, "yaml", "json", "diff")
 	color.register(cmd)
-	flags.register(cmd)
+	flags.register(cmd, &in)
 	return cmd
 }
 

@@ -191,15 +191,11 @@ func (s style) diff(line string) string {
 	case strings.HasPrefix(text, "@@"):
 		return s.paint(sgrCyan, text) + end
 	case strings.HasPrefix(text, "-"):
-		return s.paint(sgrRedText, text) + end
+		return s.paint(sgrGone, text) + end
 	case strings.HasPrefix(text, "+"):
-		return s.paint(sgrGreenText, text) + end
+		return s.paint(sgrCome, text) + end
 	}
 	return text + end
 }
 
-const (
-	sgrRedText   = "31"
-	sgrGreenText = "32"
-	sgrCyan      = "36"
-)
+const sgrCyan = "36"

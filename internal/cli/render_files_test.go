@@ -263,8 +263,9 @@ func TestRenderFixOrder(t *testing.T) {
 	assert.Equal(t, Found, got.code)
 	assert.Empty(t, got.out)
 	assert.Contains(t, got.err, "egress-tls: note: stdin:7: VirtualService default/a: the order of spec.http is now 2, 0, 1, by the numbers that the routes had\n")
-	assert.Contains(t, got.err, "stdin:10: error CatchAllNotLast VirtualService default/a spec.http[2]\n")
-	assert.Contains(t, got.err, "spec.http[2] matches the same requests as spec.http[1]: no order makes both live.")
+	assert.Contains(t, got.err, "  --> stdin:10: VirtualService default/a, spec.http[2]\n")
+	assert.Contains(t, got.err, "10 |   - match: [{uri: {regex: .*}}]\n   |                    ^^^^^^^^^ spec.http[2]: no request gets here\n")
+	assert.Contains(t, got.err, "fix: spec.http[2] matches the same requests as spec.http[1]: no order makes both live.")
 
 	policy := write(t, "policy.yaml", "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\nrouteOrder: Warn\n")
 	got = run(text, "render", "-f", "-", "--fix-order", "--policy", policy)
@@ -278,7 +279,7 @@ func TestRenderFixOrder(t *testing.T) {
   - match: [{uri: {regex: .*}}]
     route: [{destination: {host: b}}]
 `), got.out)
-	assert.Contains(t, got.err, "stdin:13: warning IneffectiveMatch VirtualService default/a spec.http[0].match[1]\n")
+	assert.Contains(t, got.err, "  --> stdin:13: VirtualService default/a, spec.http[0].match[1]\n")
 
 	off := text + "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {egress-tls.dev/mode: \"off\"}}\n"
 	assert.Equal(t, result{OK, off, ""}, run(off, "render", "-f", "-", "--fix-order"))

@@ -60,7 +60,9 @@ func (d *Document) Region(path string) Region {
 
 // Focus returns where what the field at path comes down to stands: of a field that
 // holds nothing but one other, that one.
-func (d *Document) Focus(path string) Region { return d.Source.focusOf(join(d.path, path)) }
+func (d *Document) Focus(path string) Region {
+	return d.Source.focusOf(join(d.path, d.written(path)))
+}
 
 // Tree decodes the raw object anew, as encoding/json reads it into a map.
 func (d *Document) Tree() map[string]any {
