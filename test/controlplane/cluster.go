@@ -15,10 +15,11 @@ import (
 )
 
 // kubernetesControllers are those that an installation needs: for its Pods, for what a Pod's
-// ServiceAccount and Service need, and to remove what an owner leaves.
+// ServiceAccount and Service need, and to remove what an owner leaves; and for the Jobs of docs/recipes.md.
 var kubernetesControllers = []string{
 	"deployment-controller", "replicaset-controller", "endpointslice-controller", "serviceaccount-controller",
 	"root-ca-certificate-publisher-controller", "garbage-collector-controller", "namespace-controller", "disruption-controller",
+	"job-controller",
 }
 
 // cluster is what makes a cluster of a control plane: controllers, a node and a network.

@@ -151,7 +151,9 @@ func commands(block []string, prompt string) []command {
 func (g *guide) write(t *testing.T, block []string) {
 	t.Helper()
 	if name, ok := strings.CutPrefix(block[0], "# "); ok {
-		require.NoError(t, os.WriteFile(filepath.Join(g.dir, strings.TrimSpace(name)), []byte(strings.Join(block, "")), 0o600))
+		file := filepath.Join(g.dir, strings.TrimSpace(name))
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o750))
+		require.NoError(t, os.WriteFile(file, []byte(strings.Join(block, "")), 0o600))
 	}
 }
 
