@@ -9,14 +9,17 @@ import (
 )
 
 // givenFlags returns the flags of the command line that say what the input is, as words
-// of a shell; none where it is no file.
+// of a shell; none where the objects are in no file that could be written.
 func givenFlags(cmd *cobra.Command) []string {
-	var files, out []string
-	cmd.Flags().Visit(func(f *pflag.Flag) {
-		switch f.Name {
-		case "output", "color", "fix-order", "in-place":
-			return
+	if !cmd.Flags().Changed("filename") {
+		return nil
+	}
+	var out []string
+	for _, flag := range []string{"filename", "namespace", "background", "kubeconfig", "context", "request-timeout", "policy", "mode"} {
+		if !cmd.Flags().Changed(flag) {
+			continue
 		}
+		f := cmd.Flags().Lookup(flag)
 		name := "--" + f.Name
 		if f.Shorthand != "" {
 			name = "-" + f.Shorthand
@@ -26,17 +29,10 @@ func givenFlags(cmd *cobra.Command) []string {
 			values = list.GetSlice()
 		}
 		for _, v := range values {
-			if f.Name == "filename" {
-				files = append(files, name, shellWord(v))
-			} else {
-				out = append(out, name, shellWord(v))
-			}
+			out = append(out, name, shellWord(v))
 		}
-	})
-	if files == nil {
-		return nil // The objects are in no file that could be written.
 	}
-	return append(files, out...)
+	return out
 }
 
 // renderCommand is the command that mends the input, "" where that is no file.
