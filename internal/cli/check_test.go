@@ -18,13 +18,34 @@ func TestCheckIngressSeedAsWritten(t *testing.T) {
 	got = run("", "check", "-f", "testdata/ingress-author.yaml")
 	assert.Equal(t, Found, got.code)
 	assert.Empty(t, got.err)
-	assert.Equal(t, read(t, "testdata/ingress-author.check.txt"), got.out)
+	golden(t, "testdata/ingress-author.check.txt", got.out)
 }
 
 func TestCheckSaysWhatIsAdded(t *testing.T) {
 	for _, seed := range []string{"ingress", "sidecar", "inject"} {
 		got := run("", "check", "-f", "testdata/"+seed+".yaml")
-		assert.Equal(t, result{OK, read(t, "testdata/"+seed+".check.txt"), ""}, got, seed)
+		assert.Equal(t, OK, got.code)
+		assert.Empty(t, got.err)
+		golden(t, "testdata/"+seed+".check.txt", got.out)
+	}
+}
+
+// Several causes and several places of one, long lines, tabs, objects that have a part in
+// what is found about another.
+func TestCheckTextOfMany(t *testing.T) {
+	got := run("", "check", "-f", "testdata/many.yaml")
+	assert.Equal(t, Found, got.code)
+	golden(t, "testdata/many.check.txt", got.out)
+
+	t.Setenv("NO_COLOR", "1")
+	colored := run("", "check", "-f", "testdata/many.yaml", "--color", "always")
+	assert.Equal(t, got.out, withoutColor(colored.out))
+	assert.Contains(t, colored.out, "\x1b[1;31merror[CatchAllNotLast]\x1b[0m\x1b[1m: Route behind a catch-all\x1b[0m\n  \x1b[1;34m-->\x1b[0m testdata/many.yaml:48:")
+	assert.Contains(t, colored.out, "\x1b[1;33m^^^^^^^^^^^^^^^^^^^^^\x1b[0m\n")
+	for line := range strings.Lines(got.out) {
+		if !strings.Contains(line, "-->") {
+			assert.LessOrEqual(t, len([]rune(line)), defaultWidth+1, line)
+		}
 	}
 }
 

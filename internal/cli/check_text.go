@@ -116,9 +116,15 @@ func (t *paragraph) mark(f finding.Finding) {
 	}
 	t.frames.add(newMark(doc, path, text, "^", func(text string) string { return t.style.severity(f.Severity, text) }))
 	for _, p := range f.Related {
-		if doc := t.in.readable(p.Object); doc != nil {
-			t.frames.add(newMark(doc, p.Path, p.Path+": "+p.Text, "-", t.style.blue))
+		of := t.in.readable(p.Object)
+		if of == nil {
+			continue
 		}
+		text := p.Path + ": " + p.Text
+		if of.Source.File == doc.Source.File {
+			text = p.Object.String() + ": " + p.Text
+		}
+		t.frames.add(newMark(of, p.Path, text, "-", t.style.blue))
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 // reads SARIF reads.
 func TestSARIF(t *testing.T) {
 	schema := sarifSchema(t)
-	assert.Error(t, schema.Validate(map[string]any{"version": "2.1.0", "runs": []any{map[string]any{}}}), "a run without a tool")
+	require.Error(t, schema.Validate(map[string]any{"version": "2.1.0", "runs": []any{map[string]any{}}}), "a run without a tool")
 
 	scenarios, err := filepath.Glob("../scenarios/*")
 	require.NoError(t, err)
