@@ -59,10 +59,8 @@ func holding(path string) *regexp.Regexp {
 	case strings.HasSuffix(path, "]") && !strings.Contains(path, "annotations["):
 		return regexp.MustCompile(`^ *- \S|^\{`)
 	}
-	key := path[strings.LastIndexAny(path, "[")+1:]
-	if strings.HasSuffix(key, "]") {
-		key = strings.TrimSuffix(key, "]")
-	} else {
+	key, bracketed := strings.CutSuffix(path[strings.LastIndex(path, "[")+1:], "]")
+	if !bracketed {
 		key = path[strings.LastIndex(path, ".")+1:]
 	}
 	return regexp.MustCompile(`(^|[ {])` + regexp.QuoteMeta(key) + `:`)

@@ -131,11 +131,3 @@ func (s style) wrap(text string, indent int) []string {
 	}
 	return append(out, line.String())
 }
-
-// writeIndented prints text, wrapped, below a headline.
-func (s style) writeIndented(w io.Writer, text string) {
-	const indent = "    "
-	for _, line := range s.wrap(text, len(indent)) {
-		fmt.Fprintln(w, indent+line)
-	}
-}
