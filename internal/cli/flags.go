@@ -110,7 +110,7 @@ type format struct {
 
 func (o *format) register(cmd *cobra.Command, allowed ...string) {
 	o.allowed = allowed
-	cmd.Flags().StringVarP(&o.value, "output", "o", allowed[0], "output `FORMAT`: "+strings.Join(allowed, " or "))
+	cmd.Flags().StringVarP(&o.value, "output", "o", allowed[0], "output `FORMAT`: "+strings.Join(allowed[:len(allowed)-1], ", ")+" or "+allowed[len(allowed)-1])
 	offerWords(cmd, "output", allowed...)
 }
 

@@ -78,12 +78,15 @@ func newRoot(s Streams, out io.Writer, version string) *cobra.Command {
 		Version: version,
 		Short:   "TLS origination and route order for Istio egress, before you apply",
 		Long: `egress-tls tells what the egress-tls admission webhook would answer to a
-kubectl apply, without a cluster: routes that no request can ever reach, plaintext
-HTTP towards a TLS port, and the headers and DestinationRules that would be added.
+kubectl apply, from files or from what a cluster holds: routes that no request can
+ever reach, plaintext HTTP towards a TLS port, and the headers and DestinationRules
+that would be added.
 
 Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 		Example: `  egress-tls check -f manifests/
-  egress-tls render -f manifests/ | kubectl apply -f -`,
+  egress-tls render -f manifests/ | kubectl apply -f -
+  egress-tls explain api.example.com:443
+  egress-tls scan`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
