@@ -14,6 +14,7 @@ func givenFlags(cmd *cobra.Command) []string {
 	if !cmd.Flags().Changed("filename") {
 		return nil
 	}
+	const shown = 3 // values of one flag
 	var out []string
 	for _, flag := range []string{"filename", "namespace", "background", "kubeconfig", "context", "request-timeout", "policy", "mode"} {
 		if !cmd.Flags().Changed(flag) {
@@ -28,7 +29,11 @@ func givenFlags(cmd *cobra.Command) []string {
 		if list, ok := f.Value.(pflag.SliceValue); ok {
 			values = list.GetSlice()
 		}
-		for _, v := range values {
+		for i, v := range values {
+			if i == shown && len(values) > shown+1 {
+				out = append(out, "...") // As given.
+				break
+			}
 			out = append(out, name, shellWord(v))
 		}
 	}
