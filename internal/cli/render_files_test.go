@@ -205,7 +205,7 @@ func TestRenderInPlaceJSON(t *testing.T) {
 	]}
 }`), 0o600))
 	got := run("", "render", "-f", "a.json", "--in-place", "--fix-order")
-	assert.Equal(t, result{OK, "wrote a.json\n", "egress-tls: note: a.json:3: VirtualService default/a: the order of spec.http is now 1, 0, by the numbers that the routes had\n"}, got)
+	assert.Equal(t, result{OK, "wrote a.json\n", "egress-tls: note: a.json:3: VirtualService default/a: put spec.http into the order that works: 1, 0 (as numbered in the file)\n"}, got)
 	want := `{
 	"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "a"},
 	"spec": {"hosts": ["a"], "http": [
@@ -243,7 +243,7 @@ x:
 - match:
   - uri:
       prefix: /c
-`, `egress-tls: note: stdin:9: VirtualService default/a: the order of spec.http is now 1, 0, by the numbers that the routes had
+`, `egress-tls: note: stdin:9: VirtualService default/a: put spec.http into the order that works: 1, 0 (as numbered in the file)
 egress-tls: note: stdin:9: the alias *x stands for other text, which others may use too; so the document is written anew, without its comments
 `}, got)
 }
@@ -262,7 +262,7 @@ func TestRenderFixOrder(t *testing.T) {
 	got := run(text, "render", "-f", "-", "--fix-order")
 	assert.Equal(t, Found, got.code)
 	assert.Empty(t, got.out)
-	assert.Contains(t, got.err, "egress-tls: note: stdin:7: VirtualService default/a: the order of spec.http is now 2, 0, 1, by the numbers that the routes had\n")
+	assert.Contains(t, got.err, "egress-tls: note: stdin:7: VirtualService default/a: put spec.http into the order that works: 2, 0, 1 (as numbered in the file)\n")
 	assert.Contains(t, got.err, "  --> stdin:10: VirtualService default/a, spec.http[2]\n")
 	assert.Contains(t, got.err, "10 |   - match: [{uri: {regex: .*}}]\n   |                    ^^^^^^^^^ spec.http[2]: no request gets here\n")
 	assert.Contains(t, got.err, "fix: spec.http[2] matches the same requests as spec.http[1]: no order makes both live.")
@@ -287,4 +287,26 @@ func TestRenderFixOrder(t *testing.T) {
 
 func TestOrderText(t *testing.T) {
 	assert.Equal(t, "3-5, 0, 1, 7, 6", orderText([]int{3, 4, 5, 0, 1, 7, 6}))
+}
+
+// The documentation shows what is printed.
+func TestRenderPage(t *testing.T) {
+	const path, command = "../../docs/render.md", "$ egress-tls render -f shop.yaml --fix-order -o diff\n"
+	page := read(t, path)
+	_, rest, ok := strings.Cut(page, "```yaml\n# shop.yaml\n")
+	require.True(t, ok)
+	shop, _, _ := strings.Cut(rest, "```\n")
+	head, rest, ok := strings.Cut(page, command)
+	require.True(t, ok)
+	_, tail, ok := strings.Cut(rest, "```\n")
+	require.True(t, ok)
+
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile("shop.yaml", []byte(shop), 0o600))
+	got := run("", strings.Fields(command)[2:]...)
+	t.Chdir(here)
+	assert.Equal(t, OK, got.code)
+	golden(t, path, head+command+got.err+got.out+"```\n"+tail)
 }

@@ -27,7 +27,7 @@ func (in *input) fixOrder(notes io.Writer) error {
 		if slices.IsSorted(order) {
 			continue
 		}
-		fmt.Fprintf(notes, "egress-tls: note: %s: %s: the order of spec.http is now %s, by the numbers that the routes had\n",
+		fmt.Fprintf(notes, "egress-tls: note: %s: %s: put spec.http into the order that works: %s (as numbered in the file)\n",
 			d.Place("spec.http"), d.Name(), orderText(order))
 		if err := d.Reorder("spec.http", order); err != nil {
 			return err
