@@ -26,6 +26,7 @@ func (f *renderFlags) register(cmd *cobra.Command, in *inputs) {
 	offerManifests(cmd, "rules-file")
 }
 
+// validate checks the flags, and has a rules file that is there already read.
 func (f *renderFlags) validate(cmd *cobra.Command, in *inputs, out *format) error {
 	switch {
 	case f.inPlace && cmd.Flags().Changed("output"):
@@ -36,6 +37,14 @@ func (f *renderFlags) validate(cmd *cobra.Command, in *inputs, out *format) erro
 		return usage(cmd, errors.New("--rules-file names a file to write, and stdin is none"))
 	case f.rulesFile != "" && !f.inPlace && out.value != "diff":
 		return usage(cmd, errors.New("--rules-file needs --in-place or -o diff: all else is printed in one stream"))
+	}
+	info, err := os.Stat(f.rulesFile)
+	switch {
+	case err != nil: // It will be created.
+	case info.IsDir():
+		return usage(cmd, fmt.Errorf("--rules-file %s is a directory: name a file in it", f.rulesFile))
+	default:
+		in.files = append(in.files, f.rulesFile)
 	}
 	return nil
 }
@@ -80,9 +89,6 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := flags.validate(cmd, &in, &out); err != nil {
 				return err
-			}
-			if _, err := os.Stat(flags.rulesFile); err == nil {
-				in.files = append(in.files, flags.rulesFile)
 			}
 			input, v, err := in.judge(cmd, &out, s, true)
 			if err != nil {

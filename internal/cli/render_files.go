@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,7 +55,10 @@ func (r *rendering) files(rulesFile string, notes io.Writer) ([]fileChange, erro
 			texts[src] = text
 		}
 		var more []string
-		if rulesFile != "" && samePath(f.Path, rulesFile) {
+		if len(ruled) > 0 && samePath(f.Path, rulesFile) {
+			if slices.ContainsFunc(f.Sources, func(s *manifest.Source) bool { return s.JSON }) {
+				return nil, fmt.Errorf("--rules-file %s holds JSON, and DestinationRules are added as YAML: name another file", rulesFile)
+			}
 			more, ruled = ruled, nil
 		}
 		if after := f.Changed(texts, more); after != f.Text {

@@ -176,6 +176,8 @@ func TestRenderRulesFile(t *testing.T) {
 	require.NoError(t, os.WriteFile("a.json", []byte(strings.Replace(json, `"kind": "DestinationRule"`, `"kind": "Other"`, 1)), 0o600))
 	assert.Equal(t, result{Unusable, "", "egress-tls: a.json is JSON, so DestinationRule istio-system/egress-tls-samplebucket1234-s3-ap-southeast-2-amazonaws-com-a5f187688c879bb0 cannot be added to it: say where it goes with --rules-file FILE\n"},
 		run("", "render", "-f", "a.json", "-o", "diff"))
+	assert.Equal(t, result{Unusable, "", "egress-tls: --rules-file a.json holds JSON, and DestinationRules are added as YAML: name another file\n"},
+		run("", "render", "-f", "a.json", "-o", "diff", "--rules-file", "a.json"))
 }
 
 // A licence stays at the top of its file, and a comment with what it is about.

@@ -69,11 +69,12 @@ func Load(paths []string, opts Options) (*Set, error) {
 
 func (s *Set) add(file string, data []byte, namespace string) []error {
 	var errs []error
-	sources, err := parse(file, data)
+	text := string(data)
+	sources, err := parse(file, text)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	f := &File{Path: file, Text: string(data), Sources: sources}
+	f := &File{Path: file, Text: text, Sources: sources}
 	s.Files = append(s.Files, f)
 	for _, src := range sources {
 		s.Sources = append(s.Sources, src)

@@ -63,10 +63,10 @@ func newSource(file string, c chunk, text string, line int, raw []byte, isJSON b
 
 // parse reads the documents of one file. Those before and behind one with an
 // error are returned with it.
-func parse(file string, data []byte) ([]*Source, error) {
+func parse(file, text string) ([]*Source, error) {
 	var out []*Source
 	var errs []error
-	for _, c := range split(string(data)) {
+	for _, c := range split(text) {
 		sources, err := parseChunk(file, c)
 		if err != nil {
 			errs = append(errs, err)
