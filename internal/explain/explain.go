@@ -98,6 +98,7 @@ type host struct {
 // way is a route to the host.
 type way struct {
 	Way
+	object  *networkingv1.VirtualService
 	clients []mesh.Client
 	// ports are those that it leads to for a client; none: it leads nowhere.
 	ports func(mesh.Client) []uint32
@@ -141,7 +142,7 @@ func (h *host) findWays() {
 						Host: arriving.Host, ForwardedProto: arriving.ForwardedProto, ProtoRemoved: arriving.ProtoRemoved,
 						Dead: h.dead(vs, ri), Adds: h.addsHeaders(vs, ri, di),
 					},
-					clients: clients, wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
+					object: vs, clients: clients, wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
 					ports: func(c mesh.Client) []uint32 {
 						var out []uint32
 						for _, v := range h.world.ViewsOf(c, vs, to) {
@@ -167,12 +168,32 @@ func (h *host) findWays() {
 						Kind: TLSRoute, Speaks: "TLS", VirtualService: refOf(vs), Path: routePath("tls", ri, di, len(r.GetRoute())),
 						Match: validate.TLSRouteText(r), Gateways: gatewaysOf(vs, tlsGateways(r)), Weight: weight(d.GetWeight(), len(r.GetRoute())),
 					},
-					clients: h.world.TLSClients(vs, r, h.Host), wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
+					object: vs, clients: h.world.TLSClients(vs, r, h.Host), wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
 					ports: func(c mesh.Client) []uint32 { return h.tlsPorts(c, r, to) },
 				})
 			}
 		}
 	}
+}
+
+// ignored says why sidecars carry out no route of vs, "" if they may.
+func (h *host) ignored(c mesh.Client, vs *networkingv1.VirtualService) string {
+	executed := []*networkingv1.VirtualService{vs}
+	if mesh.IsDelegate(vs) {
+		executed = nil
+		for _, s := range h.world.RootRoutes(vs) {
+			executed = append(executed, s.VirtualService)
+		}
+	}
+	out := ""
+	for _, vs := range executed {
+		by := h.world.IgnoredFor(c, vs)
+		if by == nil {
+			return ""
+		}
+		out = fmt.Sprintf("sidecars take the routes of a host from one VirtualService alone, and VirtualService %s comes first", refOf(by))
+	}
+	return out
 }
 
 // tlsPorts are those that a destination of a TLS route means: the one that it names, or
@@ -232,6 +253,11 @@ func (h *host) clients() []mesh.Client {
 			}
 		}
 	}
+	if len(out) > 0 {
+		for _, c := range h.world.CallersOf(h.Host) {
+			add(c)
+		}
+	}
 	if h.From != "" {
 		out = slices.DeleteFunc(out, func(c mesh.Client) bool { return !c.Gateway })
 		add(mesh.Client{Namespace: h.From, Known: true})
@@ -256,6 +282,11 @@ func (h *host) client(c mesh.Client) (Client, bool) {
 		out.Kind = Gateway
 	}
 	ways := slices.DeleteFunc(slices.Clone(h.ways), func(w way) bool { return !w.executedBy(c) })
+	for i := range ways {
+		if w := &ways[i]; w.Kind == HTTPRoute && !c.Gateway && w.Dead == "" {
+			w.Dead = h.ignored(c, w.object)
+		}
+	}
 	svc := h.world.CalledService(c, h.Host)
 	if exact := h.world.RoutedService(c, h.Host); exact != nil && len(ways) > 0 || c.Gateway {
 		svc = exact

@@ -18,6 +18,13 @@ import (
 // (BuildSidecarVirtualHostWrapper). One for a wildcard counts only if none is for the
 // host, and none for a longer wildcard (computeWildcardHostVirtualServiceIndex).
 func (w *World) CallsTakenBy(client Client, host string, port uint32) *networkingv1.VirtualService {
+	taker, _ := w.takes(client, host, port, nil)
+	return taker
+}
+
+// takes returns the first VirtualService that CallsTakenBy looks for, and whether it comes
+// before vs.
+func (w *World) takes(client Client, host string, port uint32, vs *networkingv1.VirtualService) (taker *networkingv1.VirtualService, before bool) {
 	for _, h := range hostAndWildcards(host) {
 		all := slices.Clone(w.hosts[hostKey(MeshGateway, h)])
 		all = slices.DeleteFunc(all, func(vs *networkingv1.VirtualService) bool {
@@ -35,14 +42,68 @@ func (w *World) CallsTakenBy(client Client, host string, port uint32) *networkin
 		if IsWildcard(h) {
 			all = all[:1]
 		}
-		for _, vs := range all {
-			if w.routesAt(vs, client, port) {
-				return vs
+		passed := false
+		for _, o := range all {
+			if w.routesAt(o, client, port) {
+				return o, !passed && o != vs
 			}
+			passed = passed || o == vs
 		}
+		return nil, false
+	}
+	return nil, false
+}
+
+// IgnoredFor returns the VirtualService for which the sidecars of client ignore vs: it, or
+// another one, takes the calls of each host of vs at each port before it does. Nil: they
+// carry out routes of vs, or nobody knows.
+func (w *World) IgnoredFor(client Client, vs *networkingv1.VirtualService) *networkingv1.VirtualService {
+	if HostKeys(vs) == nil {
 		return nil
 	}
-	return nil
+	var first *networkingv1.VirtualService
+	for _, host := range VirtualServiceHosts(vs) {
+		ports := []uint32{defaultHTTPPort}
+		if svc := w.CalledService(client, host); svc != nil {
+			for _, p := range svc.Ports() {
+				if p.TakesHTTP() {
+					ports = append(ports, p.GetNumber())
+				}
+			}
+		}
+		for _, port := range ports {
+			taker, before := w.takes(client, host, port, vs)
+			if !before {
+				return nil
+			}
+			first = cmp.Or(first, taker)
+		}
+	}
+	return first
+}
+
+// CallersOf returns the sidecars whose calls to host VirtualServices may take otherwise than
+// those of others: of the namespaces that these are in, exported to, or match by.
+func (w *World) CallersOf(host string) []Client {
+	var all []*networkingv1.VirtualService
+	var namespaces []string
+	for _, h := range hostAndWildcards(host) {
+		for _, vs := range w.hosts[hostKey(MeshGateway, h)] {
+			all = append(all, vs)
+			for _, r := range vs.Spec.GetHttp() {
+				for _, m := range r.GetMatch() {
+					namespaces = append(namespaces, m.GetSourceNamespace())
+				}
+			}
+		}
+	}
+	var out []Client
+	for _, ns := range distinct(append(namespaces, NamedNamespaces(all)...)) {
+		if ns != OtherNamespaces {
+			out = append(out, Client{Namespace: ns, Known: true})
+		}
+	}
+	return out
 }
 
 // routesAt reports whether a sidecar of client has a route of vs for port.

@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -123,6 +124,34 @@ func TestCallsTakenBy(t *testing.T) {
 			got := ""
 			if vs := w.CallsTakenBy(mesh.Client{Namespace: "b"}, "api.vendor.com", 443); vs != nil {
 				got = vs.Namespace + "/" + vs.Name
+			}
+			assert.Equal(t, c.want, got)
+		})
+	}
+}
+
+// For which VirtualService sidecars in b ignore a/v.
+func TestIgnoredFor(t *testing.T) {
+	const route = "http: [{route: [{destination: {host: x}}]}]"
+	vs := func(namespace, name, spec string) string {
+		return fmt.Sprintf("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: %s, namespace: %s}, spec: {%s}}\n---\n", name, namespace, spec)
+	}
+	for _, c := range []struct {
+		name, objects, want string
+	}{
+		{"alone", vs("a", "v", "hosts: [shop.com], "+route), ""},
+		{"the first", vs("a", "v", "hosts: [shop.com], "+route) + vs("b", "w", "hosts: [shop.com], "+route), ""},
+		{"the second", vs("a", "v", "hosts: [shop.com], "+route) + vs("b", "w", "hosts: [shop.com], exportTo: [b], "+route), "b/w"},
+		{"with a host of its own", vs("a", "v", "hosts: [shop.com, www.com], "+route) + vs("b", "w", "hosts: [shop.com], exportTo: [b], "+route), ""},
+		{"with a port of its own", vs("a", "v", "hosts: [api.vendor.com], "+route) + vs("b", "w", "hosts: [api.vendor.com], exportTo: [b], http: [{match: [{port: 80}]}]"), ""},
+		{"of a gateway", vs("a", "v", "hosts: [shop.com], "+route) + vs("b", "w", "hosts: [shop.com], gateways: [g], exportTo: [b], "+route), ""},
+		{"for pods with labels, before the other", vs("a", "v", "hosts: [shop.com], http: [{match: [{sourceLabels: {x: z}}]}]") + vs("b", "w", "hosts: [shop.com], "+route), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, _ := world(t, strings.Replace(entry("egress", "'*'"), "HTTPS", "HTTP", 1)+c.objects)
+			got := ""
+			if by := w.IgnoredFor(mesh.Client{Namespace: "b"}, w.VirtualService("a", "v")); by != nil {
+				got = by.Namespace + "/" + by.Name
 			}
 			assert.Equal(t, c.want, got)
 		})

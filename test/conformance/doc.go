@@ -7,6 +7,7 @@
 //	traffic_test.go         its requests over real sockets
 //	valid_test.go           Istio's own validation and analyzers
 //	rule_*test.go           random rules, and what is decided about them
+//	explain_test.go         what is explained of hosts, against what the proxies are told
 //	order_*test.go          random routes in one VirtualService, shadow_*test.go in several
 //	waypoint_test.go        the one case in which a waypoint differs from a sidecar
 //	worlds_test.go          random worlds by seed, shrink_test.go the smallest that fails

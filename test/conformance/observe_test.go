@@ -38,6 +38,8 @@ type observed struct {
 	// clusters are by proxy and name; raw are those that connections are passed to as they are.
 	clusters map[string]*clusterv3.Cluster
 	raw      map[string]bool
+	// unexplained is where that differs from what is explained of a host.
+	unexplained string
 }
 
 // faults are those of all hops that the request is about: its routes, and its hosts.
@@ -158,16 +160,20 @@ func virtualServiceOf(r *routev3.Route) string {
 func observe(t *testing.T, p *played, objects []scenario.Object) *observed {
 	t.Helper()
 	out := &observed{clusters: map[string]*clusterv3.Cluster{}, raw: map[string]bool{}}
-	istiod.Run(t, typed(withNeighbours(t, objects)), istiod.Options{RootNamespace: p.Policy.RootNamespace}, func(m *istiod.Mesh) {
+	all := typed(withNeighbours(t, objects))
+	istiod.Run(t, all, istiod.Options{RootNamespace: p.Policy.RootNamespace}, func(m *istiod.Mesh) {
+		var proxies []pushed
 		for _, proxy := range p.proxies() {
 			clusters := m.Clusters(proxy)
 			for name, c := range clusters {
 				out.clusters[fmt.Sprint(proxy, " ", name)] = c
 			}
-			for _, name := range rawClusters(t, m.Listeners(proxy)) {
+			raw := rawClusters(t, m.Listeners(proxy))
+			for _, name := range raw {
 				out.raw[fmt.Sprint(proxy, " ", name)] = true
 			}
 			routes := m.Routes(proxy)
+			proxies = append(proxies, pushed{proxy, clusters, routedIn(routes), raw})
 			for _, name := range slices.Sorted(maps.Keys(routes)) {
 				for _, vh := range routes[name].GetVirtualHosts() {
 					for i, r := range vh.GetRoutes() {
@@ -185,12 +191,13 @@ func observe(t *testing.T, p *played, objects []scenario.Object) *observed {
 				}
 			}
 		}
+		out.unexplained = explanationDiffers(t, all, p.Policy, proxies, &tally{})
 	})
 	return out
 }
 
 // rawClusters are those that listeners pass connections to without looking into them.
-func rawClusters(t *testing.T, listeners []*listenerv3.Listener) []string {
+func rawClusters(t testing.TB, listeners []*listenerv3.Listener) []string {
 	t.Helper()
 	var out []string
 	for _, l := range listeners {

@@ -10,6 +10,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -241,7 +242,7 @@ func (v *rulesVerdict) inClear(t testing.TB, p istiod.Proxy, i *istiod.Mesh, is 
 	if p.Gateway && !v.known(p.Namespace) {
 		return ""
 	}
-	for name := range routedTo(i, p) {
+	for name := range routedIn(i.Routes(p)) {
 		port, host, ok := split(name)
 		client := clientOf(v.mesh, p, host)
 		svc := v.mesh.RoutedService(client, host)
@@ -309,10 +310,10 @@ func (v *rulesVerdict) found(text string, codes ...finding.Code) bool {
 	})
 }
 
-// routedTo are the clusters that the HTTP routes of p lead to.
-func routedTo(i *istiod.Mesh, p istiod.Proxy) map[string]bool {
+// routedIn are the clusters that HTTP routes lead to.
+func routedIn(routes map[string]*routev3.RouteConfiguration) map[string]bool {
 	out := map[string]bool{}
-	for _, rc := range i.Routes(p) {
+	for _, rc := range routes {
 		for _, vh := range rc.GetVirtualHosts() {
 			for _, r := range vh.GetRoutes() {
 				out[r.GetRoute().GetCluster()] = true

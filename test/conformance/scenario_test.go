@@ -73,7 +73,8 @@ var ahead = map[string]string{
 }
 
 // Every scenario, before real istiod: what reaches an external server's TLS port is as that server
-// wants it, and would not be without us; and nobody else's connections change.
+// wants it, and would not be without us; and nobody else's connections change. What is explained of
+// the hosts is what istiod tells the proxies.
 func TestScenarios(t *testing.T) {
 	all, err := scenario.All(scenarios)
 	require.NoError(t, err)
@@ -84,6 +85,8 @@ func TestScenarios(t *testing.T) {
 			t.Parallel()
 			p := play(t, s)
 			without, with := observe(t, p, p.without), observe(t, p, p.with)
+			assert.Empty(t, without.unexplained)
+			assert.Empty(t, with.unexplained)
 			before, after := without.faults(p), with.faults(p)
 			switch {
 			case s.Want.Refused:
