@@ -286,7 +286,7 @@ func (d *decider) isSelf(dr *networkingv1.DestinationRule) bool {
 // Other parts may belong to other teams.
 func (d *decider) narrowed(concerns func(mesh.Need) (mesh.Need, bool)) func(host string) (mutate.RulePlan, error) {
 	return func(host string) (mutate.RulePlan, error) {
-		plan, err := d.site.rules(host)
+		plan, err := d.site.Plan(host)
 		plan.Needs, plan.Unmet = narrow(plan.Needs, concerns), narrow(plan.Unmet, concerns)
 		plan.Desired, plan.Changes = slices.Clone(plan.Desired), slices.Clone(plan.Changes)
 		for _, changes := range [][]mutate.RuleChange{plan.Desired, plan.Changes} {

@@ -58,8 +58,8 @@ func (s *Site) planned(host string) *planned {
 	return p
 }
 
-// rules returns what the DestinationRules of host come to.
-func (s *Site) rules(host string) (mutate.RulePlan, error) {
+// Plan returns what the DestinationRules of host come to.
+func (s *Site) Plan(host string) (mutate.RulePlan, error) {
 	p := s.planned(host)
 	return p.plan, p.err
 }

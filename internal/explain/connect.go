@@ -224,7 +224,7 @@ func (h *host) plan() error {
 		return nil
 	}
 	var err error
-	if h.webhook.plan, err = mutate.Rules(h.bare, h.Host, h.Policy); err != nil || len(h.webhook.plan.Changes) == 0 {
+	if h.webhook.plan, err = h.site.Plan(h.Host); err != nil || len(h.webhook.plan.Changes) == 0 {
 		return err
 	}
 	converged, err := decision.Converge(h.bare, h.Policy, h.Host, h.Mode)

@@ -32,14 +32,20 @@ type Explainer struct {
 	Input
 	// world holds the rules as they are, bare as decisions are made about them.
 	world, bare *mesh.World
+	site        *decision.Site // of bare
 	judged      map[finding.Object]*judged
 	headers     map[finding.Object][]string
 }
 
 // New indexes in, whose objects must not be changed afterwards.
 func New(in Input) *Explainer {
+	bare := decision.World(in.Objects, in.Policy)
+	routes := make([]metav1.Object, len(in.Objects.VirtualServices))
+	for i, vs := range in.Objects.VirtualServices {
+		routes[i] = vs
+	}
 	return &Explainer{
-		Input: in, world: mesh.NewWorld(in.Objects, decision.Options(in.Policy)), bare: decision.World(in.Objects, in.Policy),
+		Input: in, world: mesh.NewWorld(in.Objects, decision.Options(in.Policy)), bare: bare, site: decision.NewSite(bare, in.Policy, routes...),
 		judged: map[finding.Object]*judged{}, headers: map[finding.Object][]string{},
 	}
 }

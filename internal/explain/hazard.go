@@ -53,16 +53,16 @@ func (e *Explainer) judge(o metav1.Object) (*judged, error) {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
 	}
-	outcome, err := decision.Decide(e.bare, e.Policy, o, raw)
+	mode := e.Mode(o.GetNamespace())
+	if mode == policy.Off {
+		mode = policy.Warn // To be told all the same.
+	}
+	outcome, err := e.site.Judge(o, raw, mode, e.Mode)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	out := &judged{o, map[string][]finding.Finding{}, map[string]string{}}
-	mode := e.Mode(o.GetNamespace())
-	for _, f := range outcome.Permit(o, e.Mode).Findings {
-		if mode != policy.Enforce {
-			f.Severity = finding.Warning
-		}
+	for _, f := range outcome.Findings {
 		for _, host := range hostsOf(o, f) {
 			out.findings[host] = append(out.findings[host], f)
 		}
