@@ -61,16 +61,18 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 					return err
 				}
 			}
-			switch {
+			switch w, st := cmd.OutOrStdout(), color.style(s.Out); {
 			case out.value == "json":
-				err = writeJSON(cmd.OutOrStdout(), result)
+				err = writeJSON(w, result)
+			case out.value == "sarif":
+				err = writeSARIF(w, input, v.findings, cmd.Root().Version)
 			case out.value == "html":
-				err = in.writeHTML(cmd.OutOrStdout(), input, v, result)
+				err = in.writeHTML(w, input, v, result)
 			case summaryOnly:
-				writeNamespaces(cmd.OutOrStdout(), color.style(s.Out), result)
-				writeScanSum(cmd.OutOrStdout(), color.style(s.Out), result)
+				writeNamespaces(w, st, result)
+				writeScanSum(w, st, result)
 			default:
-				writeScanText(cmd.OutOrStdout(), color.style(s.Out), input, v, result)
+				writeScanText(w, st, input, v, result)
 			}
 			if err == nil && finding.HasErrors(v.findings) {
 				err = errFound
@@ -85,7 +87,7 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 	f.BoolVar(&summaryOnly, "summary", false, "print only the table of namespaces")
 	f.BoolVar(&report, "report", false, "write a report object into each namespace (openreports.io Report or wgpolicyk8s.io PolicyReport)")
 	offerNames(cmd, "namespace", &in.access, cluster.Namespaces)
-	out.register(cmd, "text", "json", "html")
+	out.register(cmd, "text", "json", "sarif", "html")
 	color.register(cmd)
 	return cmd
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"os"
 	"regexp"
 	"strconv"
@@ -47,6 +48,22 @@ func TestScan(t *testing.T) {
 	asJSON := egressTLS(t, "", "scan", "-o", "json")
 	assert.Equal(t, 1, asJSON.code)
 	golden(t, "scan.json", asJSON.stdout)
+
+	// Where nothing stands in a file, SARIF names the objects alone.
+	sarif := egressTLS(t, "", "scan", "-o", "sarif")
+	assert.Equal(t, 1, sarif.code)
+	var log struct {
+		Version string
+		Runs    []struct {
+			Results []struct{ Locations json.RawMessage }
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(sarif.stdout), &log))
+	assert.Equal(t, "2.1.0", log.Version)
+	require.Len(t, log.Runs, 1)
+	require.Len(t, log.Runs[0].Results, 2)
+	assert.JSONEq(t, `[{"logicalLocations": [{"name": "VirtualService shop/catalog", "fullyQualifiedName": "VirtualService shop/catalog spec.http[1]", "kind": "resource"}]}]`,
+		string(log.Runs[0].Results[0].Locations))
 
 	pages := egressTLS(t, "", "scan", "-o", "json", "--chunk-size", "1")
 	assert.Equal(t, asJSON, pages, "it does not matter how objects are read")
