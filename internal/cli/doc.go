@@ -1,12 +1,13 @@
 // Package cli is the command egress-tls: the decisions of admission, made about
-// files. It reads manifests, calls decision.Decide on each object, and prints; it
-// decides nothing itself.
+// files and about what a cluster holds. It reads objects, calls decision.Decide on
+// each, and prints; it decides nothing itself.
 //
-//	-f, --background ── manifest.Load ──> objects ── mesh.NewWorld ──> World
-//	--policy ────────── policy.Load ───────────────────────┐            │
-//	                                 each -f object ── decision.Decide ─┘
+//	-f, --background ── manifest.Load ────┬─> objects ── mesh.NewWorld ──> World
+//	--kubeconfig ────── cluster.Objects ──┘                                  │
+//	--policy ────────── policy.Load ───────────────────────┐                 │
+//	                                    each object ── decision.Decide ──────┘
 //	                                                       │
-//	                        check: findings as text, json ─┤
+//	                  check, scan: findings as text, json ─┤
 //	                        render: objects as stored ─────┤
 //	         diff-policy: under two policies, and compared ┘
 //

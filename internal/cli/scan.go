@@ -24,15 +24,18 @@ func newScan(s Streams) *cobra.Command {
 cluster, as check does with manifests: what admission would refuse, warn of and add if
 each were applied anew; and it names rules of the webhook's own that nothing needs.
 
-It finds the cluster as kubectl does, and changes nothing but the report objects that
---report asks for: named egress-tls, one in each namespace, kept up to date. Objects see each
+It finds the cluster as kubectl does. It changes nothing there, but for the report
+objects that --report asks for: one in each namespace, kept up to date. Objects see each
 other whatever namespace they are in; -n says which are judged. The policy is that of
 the webhook that is installed in the cluster, unless --policy names one.
 
 Namespaces are judged as in their mode: a label egress-tls.dev/mode, or else the
-policy's. With warn or audit, errors count as warnings and nothing would be added;
-with off, as for namespaces that the policy exempts, nothing is looked at. So before
-a namespace is enforced, --mode enforce tells what that would do.
+policy's. With warn or audit, errors count as warnings, and what would be added is only
+said; with off, as for namespaces that the policy exempts, nothing is looked at. So
+before a namespace is enforced, --mode enforce tells what that would do.
+
+Formats: text, for people; json, that of check with a summary by namespace, whose fields
+are stable; sarif, SARIF 2.1.0; html, one page for the browser.
 
 Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 		Example: `  egress-tls scan

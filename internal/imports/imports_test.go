@@ -20,14 +20,15 @@ const module = "github.com/egress-tls/egress-tls-webhook/"
 // direction is cmd -> webhook, cli -> decision -> mutate, validate -> mesh, policy ->
 // finding.
 var pure = map[string][]string{
-	"internal/finding":  {},
-	"internal/policy":   {"internal/finding"},
-	"internal/mesh":     {"internal/finding"},
-	"mutate":            {"internal/finding", "internal/mesh", "internal/policy"},
-	"validate":          {"internal/finding", "internal/mesh"},
-	"internal/decision": {"internal/finding", "internal/mesh", "internal/policy", "mutate", "validate"},
-	"internal/report":   {"internal/explain", "internal/finding"},
-	"internal/explain":  {"internal/decision", "internal/finding", "internal/mesh", "internal/policy", "mutate", "validate"},
+	"internal/finding":      {},
+	"internal/policy":       {"internal/finding"},
+	"internal/mesh":         {"internal/finding"},
+	"mutate":                {"internal/finding", "internal/mesh", "internal/policy"},
+	"validate":              {"internal/finding", "internal/mesh"},
+	"internal/decision":     {"internal/finding", "internal/mesh", "internal/policy", "mutate", "validate"},
+	"internal/report":       {"internal/explain", "internal/finding"},
+	"internal/policyreport": {"internal/finding"},
+	"internal/explain":      {"internal/decision", "internal/finding", "internal/mesh", "internal/policy", "mutate", "validate"},
 }
 
 // Nothing behind them, however far, talks to a cluster.
