@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -66,4 +67,13 @@ legacy     audit          1       0         1       0  UnreachableRoute 1
 0 errors, 1 warning in 1 object of 1 namespace.
 `, got.Stdout)
 	assert.Zero(t, got.ExitCode)
+}
+
+func TestCompletionOfNamespaces(t *testing.T) {
+	site(t)
+	var want strings.Builder
+	for name := range strings.FieldsSeq(kubectl(t, "", "get", "namespaces", "-o", "jsonpath={.items[*].metadata.name}")) {
+		want.WriteString(name + "\n")
+	}
+	assert.Equal(t, want.String()+":4\n", egressTLS(t, "", "__complete", "scan", "-n", "").stdout)
 }
