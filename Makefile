@@ -125,6 +125,11 @@ dashboard: ## Draw the dashboard into docs/, from real servers under load for a 
 	@$(install) controlplane >/dev/null
 	cd test/observability && go run ./picture
 
+.PHONY: screenshot
+screenshot: ## Take the pictures of the HTML report into docs/, with a browser that is installed
+	@$(install) controlplane >/dev/null
+	cd test && go run ./browser/picture
+
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH=regexp picks some
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os/exec"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -37,5 +39,17 @@ func Start(ctx context.Context, path string) (tab context.Context, stop context.
 	return tab, func() {
 		closeTab()
 		stopBrowser()
+	}
+}
+
+// Media looks at the page on a kind of medium, "" for the screen, as one who prefers a
+// colour scheme.
+func Media(kind, scheme string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, tab *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Media:    kind,
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return chromedp.Void{}, err
 	}
 }

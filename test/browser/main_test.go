@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
@@ -87,18 +86,6 @@ func (p *page) click(selector string) { p.t.Helper(); p.do(chromedp.Click(chrome
 func (p *page) press(selector, keys string) {
 	p.t.Helper()
 	p.do(chromedp.Focus(chromedp.CSS(selector)), chromedp.KeyEvent(keys))
-}
-
-// media looks at the page as on paper, or as one who prefers a colour scheme.
-func (p *page) media(kind, scheme string) {
-	p.t.Helper()
-	p.do(func(ctx context.Context, tab *chromedp.Target) (chromedp.Void, error) {
-		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Media:    kind,
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-		})
-		return chromedp.Void{}, err
-	})
 }
 
 // eval returns the value of a JavaScript expression.

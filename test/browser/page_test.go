@@ -210,7 +210,7 @@ func testColours(p *page) {
 	const light, dark = "rgb(245, 246, 248)", "rgb(13, 17, 22)"
 	p.click("#all")
 	for _, scheme := range []string{"light", "dark"} {
-		p.media("", scheme)
+		p.do(Media("", scheme))
 		assert.Equal(p.t, map[string]string{"light": light, "dark": dark}[scheme], ground())
 		assert.Empty(p.t, eval[[]string](p, unreadable), scheme)
 	}
@@ -221,7 +221,7 @@ func testColours(p *page) {
 	assert.Equal(p.t, light, ground(), "and is remembered")
 	p.click("#theme")
 	assert.Equal(p.t, dark, ground())
-	p.media("", "light")
+	p.do(Media("", "light"))
 	assert.Equal(p.t, dark, ground())
 	p.do(chromedp.Evaluate[chromedp.Void](`localStorage.clear()`))
 }
@@ -250,14 +250,14 @@ const unreadable = `(() => {
 
 // On paper there is nothing to press, and every detail.
 func testPaper(p *page) {
-	p.media("print", "dark")
+	p.do(Media("print", "dark"))
 	assert.Empty(p.t, p.texts("input, select, .expand, .button, .link, nav"))
 	assert.Len(p.t, p.texts(".detail"), hosts)
 	assert.Equal(p.t, "rgb(27, 33, 41)", eval[string](p, `getComputedStyle(document.body).color`), "ink, also for those who like it dark")
 	pdf, err := chromedp.Run(p.tab, chromedp.PrintToPDF())
 	require.NoError(p.t, err)
 	assert.Equal(p.t, "%PDF", string(pdf[:4]))
-	p.media("", "light")
+	p.do(Media("", "light"))
 }
 
 // Nothing is cut off on a telephone.
