@@ -154,6 +154,18 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// docs/scan.md says what each state means.
+func TestStatesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/scan.md")
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(doc), "| state | |\n|---|---|\n")
+	var want []string
+	for _, s := range states {
+		want = append(want, "| "+s.Word+" |")
+	}
+	assert.Equal(t, want, regexp.MustCompile(`(?m)^\| [\w' ]+ \|`).FindAllString(table[:strings.Index(table, "\n\n")+1], -1))
+}
+
 func TestTLSText(t *testing.T) {
 	for want, context := range map[string]*explain.TLSContext{
 		"none": nil,
