@@ -41,18 +41,40 @@ func assertScanned(t *testing.T, s *scenario.Scenario) {
 	if s.Want.Refused {
 		storeRequest(t, s)
 	}
+	manifests := storedManifests(t, s)
 	got := runCLI(t, s, "", "scan")
-	assert.Equal(t, runCLI(t, s, storedManifests(t, s), "check", "-f", "-"), got.asCheck())
-	if s.Want.Refused {
-		assert.Subset(t, ofScenario(got.Findings), s.Want.Findings)
-		return
-	}
+	assert.Equal(t, runCLI(t, s, manifests, "check", "-f", "-"), got.asCheck())
+	var added []string
 	for _, a := range got.Additions {
+		added = append(added, a.Changes...)
 		mode, _ := s.Policy.ModeFor(a.Object.Namespace, modes[a.Object.Namespace])
-		assert.False(t, mode == policy.Enforce && slices.ContainsFunc(s.Request, func(o scenario.Object) bool {
-			return mesh.ObjectOf(o.Typed) == a.Object
+		assert.False(t, mode == policy.Enforce && !s.Want.Refused && slices.ContainsFunc(s.Request, func(o scenario.Object) bool {
+			return mesh.ObjectOf(o.Typed).String() == a.Object.String()
 		}), "admission has not added to %s: %s", a.Object, a.Changes)
 	}
+	text, _ := runText(t, s, manifests, "check", "-f", "-")
+	assert.ElementsMatch(t, additions(text), added)
+	if s.Want.Refused {
+		assert.Subset(t, ofScenario(got.Findings), s.Want.Findings)
+	}
+}
+
+// additions are what check prints as text that admission would add, without line breaks.
+func additions(text string) []string {
+	var out []string
+	goesOn := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		added, begins := strings.CutPrefix(line, "   + would add: ")
+		switch {
+		case begins:
+			out = append(out, added)
+		case goesOn && strings.HasPrefix(line, "     "):
+			out[len(out)-1] += " " + strings.TrimSpace(line)
+		}
+		goesOn = begins || goesOn && strings.HasPrefix(line, "     ")
+	}
+	return out
 }
 
 // storeRequest stores the request as it is written.
@@ -127,22 +149,30 @@ func (r cliResult) asCheck() cliResult {
 // runCLI runs a command on the cluster, or on what it gets, under the scenario's policy.
 func runCLI(t *testing.T, s *scenario.Scenario, stdin string, args ...string) (out cliResult) {
 	t.Helper()
+	text, code := runText(t, s, stdin, append(args, "-o", "json")...)
+	require.NoError(t, json.Unmarshal([]byte(text), &out), text)
+	for i := range out.Findings {
+		out.Findings[i].Object.APIVersion = "" // A cluster is read in another one than files are written in.
+	}
+	out.code = code
+	return out
+}
+
+// runText is runCLI for what a command prints for people.
+func runText(t *testing.T, s *scenario.Scenario, stdin string, args ...string) (text string, exitCode int) {
+	t.Helper()
 	file := s.PolicyFile
 	if file == "" {
 		file = writeFile(t, defaultPolicy)
 	}
-	args = append(args, "-o", "json", "--policy", file)
+	args = append(args, "--policy", file)
 	if stdin == "" {
 		args = append(args, "--kubeconfig", plane.Kubeconfig)
 	}
 	var stdout, stderr bytes.Buffer
-	out.code = cli.Run(args, cli.Streams{In: strings.NewReader(stdin), Out: &stdout, Err: &stderr}, "test")
+	exitCode = cli.Run(args, cli.Streams{In: strings.NewReader(stdin), Out: &stdout, Err: &stderr}, "test")
 	assert.Empty(t, stderr.String())
-	require.NoError(t, json.Unmarshal(stdout.Bytes(), &out), stdout.String())
-	for i := range out.Findings {
-		out.Findings[i].Object.APIVersion = "" // A cluster is read in another one than files are written in.
-	}
-	return out
+	return stdout.String(), exitCode
 }
 
 // ofScenario shows findings as want.yaml does.
