@@ -91,7 +91,12 @@ func play(ctx context.Context, root string, out, progress io.Writer,
 		return err
 	}
 
-	p := newPlayer(out, dir, cp)
+	cli, err := cp.Build(ctx, "./cmd/egress-tls")
+	if err != nil {
+		return err
+	}
+
+	p := newPlayer(out, dir, cp, filepath.Dir(cli))
 	story{p, scenarios}.tell(ctx)
 	if ctx.Err() != nil {
 		return errInterrupted
@@ -114,8 +119,8 @@ It is still running; Ctrl-C ends it. In another terminal:
   export PATH=%s:$PATH
   cd %s
 
-These are the API server, its kubectl, and the manifests.
-`, p.kubeconfig, p.bin, p.dir)
+These are the API server, kubectl and egress-tls, and the manifests.
+`, p.kubeconfig, p.path, p.dir)
 	select {
 	case <-ctx.Done():
 	case <-webhook.Exited():

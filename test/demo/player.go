@@ -25,18 +25,18 @@ type player struct {
 	out io.Writer
 	// dir is the working directory: the manifests are in it.
 	dir string
-	// bin is kubectl's directory.
-	bin, kubeconfig string
-	env             []string
+	// path are the directories of kubectl and egress-tls, as PATH has them.
+	path, kubeconfig string
+	env              []string
 
 	chapters, commands, checks int
 	failures                   []string
 }
 
-func newPlayer(out io.Writer, dir string, cp *controlplane.ControlPlane) *player {
-	p := &player{out: out, dir: dir, bin: filepath.Dir(cp.KubectlPath), kubeconfig: cp.Kubeconfig}
+func newPlayer(out io.Writer, dir string, cp *controlplane.ControlPlane, cliDir string) *player {
+	p := &player{out: out, dir: dir, path: filepath.Dir(cp.KubectlPath) + string(os.PathListSeparator) + cliDir, kubeconfig: cp.Kubeconfig}
 	p.env = append(os.Environ(),
-		"PATH="+p.bin+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"PATH="+p.path+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+cp.Kubeconfig,
 		// The user's own kubectl settings and cache, and the language of diff, are not the demo's.
 		"KUBERC=off", "KUBECACHEDIR="+filepath.Join(dir, ".kube-cache"), "LC_ALL=C",

@@ -36,7 +36,7 @@ type story struct {
 func (s story) tell(ctx context.Context) {
 	fmt.Fprintln(s.out, "# A Kubernetes API server with Istio's CRDs, and egress-tls-webhook before it.")
 	for _, part := range []func(context.Context){
-		s.mesh, s.asWritten, s.dryRun, s.rightOrder, s.sidecar, s.targetPort, s.ownRule, s.together, s.again,
+		s.mesh, s.asWritten, s.dryRun, s.rightOrder, s.sidecar, s.targetPort, s.ownRule, s.together, s.again, s.commandLine,
 	} {
 		part(ctx)
 	}
@@ -230,4 +230,20 @@ func (s story) again(ctx context.Context) {
 	before, err := os.ReadFile(filepath.Join(s.dir, "before.txt"))
 	s.check(ctx, err == nil && bytes.Count(before, []byte("\n")) == 1+objects,
 		"there should be %d objects with their resourceVersions:\n%s", objects, indented(string(before)))
+}
+
+func (s story) commandLine(ctx context.Context) {
+	s.chapter("The same answers from files, before anything is applied",
+		"egress-tls needs no cluster. What render prints, the webhook has nothing to add to.")
+	s.run(ctx, "egress-tls check -f ingress-with-hosts.yaml --background ingress-mesh.yaml").exits(ctx, 1).says(ctx,
+		"error[CatchAllNotLast]", "GET /oauth/discovery/keys goes to welcome:8080", "2 errors, 0 warnings in 1 object")
+	s.run(ctx, "egress-tls render -f ingress-with-hosts.yaml --background ingress-mesh.yaml --fix-order > rendered.yaml").exits(ctx, 0)
+	s.run(ctx, "diff ingress-with-hosts.yaml rendered.yaml").exits(ctx, 1).says(ctx, "> kind: DestinationRule\n")
+	s.run(ctx, "kubectl apply -f rendered.yaml 2>&1 | grep egress-tls: || echo nothing to add").prints(ctx, "nothing to add")
+
+	s.chapter("What the cluster holds: who reaches a host, and what is wrong")
+	// The webhook is no Service here, so its policy cannot be read, which is said.
+	s.run(ctx, "egress-tls explain "+s3Host+" 2>/dev/null").exits(ctx, 0).says(ctx,
+		"TLS to port 443 from the gateway istio=ingressgateway in namespace istio-system", "mode SIMPLE, SNI "+s3Host)
+	s.run(ctx, "egress-tls scan 2>/dev/null").exits(ctx, 0).says(ctx, "0 errors, 0 warnings in 11 objects of 4 namespaces.")
 }
