@@ -177,6 +177,7 @@ func mismatches(vs *networkingv1.VirtualService, r *networking.HTTPRoute, ri int
 				got, hosts[i]),
 			Remedy:  fmt.Sprintf("Set Host to %q, or remove it and it is added.", hosts[i]),
 			Subject: hosts[i] + " " + got,
+			Host:    hosts[i],
 		})
 		if onRoute {
 			break

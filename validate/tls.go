@@ -62,6 +62,7 @@ func tlsFinding(code finding.Code, host string, n mesh.Need, src *mesh.Source) f
 		Object:   mesh.ObjectOf(n.TLS.From),
 		Path:     n.TLS.WordPath(),
 		Subject:  fmt.Sprintf("%s:%d", host, port),
+		Host:     host,
 	}
 	if n.TLS.Level == mesh.LevelSubset || n.TLS.Level == mesh.LevelSubsetPort {
 		f.Subject += "/" + n.Subset
@@ -113,6 +114,7 @@ func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding
 				Object:   mesh.ObjectOf(vs),
 				Path:     fmt.Sprintf("spec.http[%d].route[%d].destination.host", ri, di),
 				Subject:  host,
+				Host:     host,
 			}
 			if exact := w.ServiceEntriesFor(host); len(exact) > 0 {
 				clients := w.Clients(vs, r, host)

@@ -414,6 +414,7 @@ func tlsMissing(needs []mesh.Need, why, remedy string) []finding.Finding {
 				n.Service.Host, n.Port.GetNumber(), why),
 			Remedy:  remedy,
 			Subject: fmt.Sprintf("%s:%d/%s", n.Service.Host, n.Port.GetNumber(), n.Subset),
+			Host:    n.Service.Host,
 		}
 		if len(n.Sources) == 0 {
 			f.Object = mesh.ObjectOf(n.Port.Entry)
@@ -456,6 +457,7 @@ func doubleTLS(w *mesh.World, plan mutate.RulePlan) []finding.Finding {
 					n.Port.GetNumber(), plan.Host, n.Port.GetProtocol(), c.Rule.Namespace, c.Rule.Name, passText(others)),
 				Remedy:  "Give plaintext clients a port of protocol HTTP with targetPort: 443",
 				Subject: fmt.Sprintf("%s:%d", plan.Host, n.Port.GetNumber()),
+				Host:    plan.Host,
 			}
 			if c.Shared {
 				f.Remedy += "; or, if only gateways send plaintext, list their namespaces as gatewayNamespaces in the policy"

@@ -45,7 +45,8 @@ func (o Outcome) Permit(about metav1.Object, mode func(namespace string) policy.
 			Message: fmt.Sprintf("plaintext HTTP to %s would leave the mesh in clear: %s is needed, and namespace %s is in mode %s, in which it is not written.",
 				c.Host, c, c.Rule.Namespace, m),
 			Remedy:  fmt.Sprintf("Write it yourself (`egress-tls render` prints it), or label the namespace %s=%s.", policy.ModeLabel, policy.Enforce),
-			Subject: c.Host + " " + c.Rule.Namespace + "/" + c.Rule.Name,
+			Subject: c.Rule.Namespace + "/" + c.Rule.Name,
+			Host:    c.Host,
 		}
 		if slices.ContainsFunc(c.Needs, func(n mesh.Need) bool {
 			return n.Client.Gateway || n.Client.Namespace == about.GetNamespace() || n.Client.Namespace == mesh.OtherNamespaces

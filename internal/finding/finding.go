@@ -110,22 +110,10 @@ type Finding struct {
 
 	// Subject identifies what the finding is about independently of its place
 	// in the object, so that the ratchet recognises it after routes have moved.
-	// Empty: Path serves. Where it is about an external host, that comes first.
+	// Empty: Path serves.
 	Subject string `json:"-"`
-}
-
-// Host returns the external host that the finding is about, or "".
-func (f Finding) Host() string {
-	switch f.Code {
-	case TLSDisabled, TLSMissing, MutualToExternal, NoExactServiceEntry, HostHeaderMismatch, DoubleTLS, CredentialIgnored:
-		host, _, _ := strings.Cut(f.Subject, " ")
-		host, _, _ = strings.Cut(host, "/")
-		if i := strings.LastIndexByte(host, ':'); i >= 0 {
-			host = host[:i]
-		}
-		return host
-	}
-	return ""
+	// Host is the external host that it is about, if it is about one.
+	Host string `json:"-"`
 }
 
 // Example is a request and where it goes.

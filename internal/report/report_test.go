@@ -84,7 +84,7 @@ func sample() Report {
 				Example: &finding.Example{Request: "GET /", GoesTo: "a:80", By: "spec.http[0].match[0]", InsteadOf: "b:80"},
 				Related: []finding.Place{{Object: vs, Path: "spec.http[2]", Text: "its other half"}},
 			}, "front.yaml:12"},
-			{finding.Finding{Code: finding.TLSDisabled, Severity: finding.Warning, Object: vs, Message: "It may fail.", Subject: "bad.example.com:443"}, ""},
+			{finding.Finding{Code: finding.TLSDisabled, Severity: finding.Warning, Object: vs, Message: "It may fail.", Host: "bad.example.com"}, ""},
 		},
 		Changes:    []Change{{Object: vs, Lines: []string{"spec.http[0]: set request headers Host: good.example.com", "DestinationRule shop/egress-tls"}}},
 		Namespaces: []Namespace{{"shop", "enforce", 3, 1, 1, 1, []CodeCount{{finding.CatchAllNotLast, 1}, {finding.TLSDisabled, 1}}}, {"web", "audit", 1, 0, 0, 0, nil}},

@@ -151,7 +151,7 @@ func (v *view) findings(r *Report) {
 	}
 	for _, f := range r.Findings[:min(len(r.Findings), maxFindings)] {
 		row := findingRow{Finding: f, State: severities[f.Severity]}
-		if host := f.Host(); known[host] {
+		if host := f.Host; known[host] {
 			row.HostID = hostID(host)
 		}
 		t.Rows = append(t.Rows, row)
