@@ -180,6 +180,12 @@ func TestCheckFormatsEscape(t *testing.T) {
 
 	got = run("", "check", "-f", file)
 	assert.NotRegexp(t, `[\x00-\x09\x0b-\x1f]`, got.out)
+
+	wildcard := write(t, "e\x1b[2J.yaml", "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: \"e\\e[2J\"}\nspec: {hosts: ['*.cnn.com']}\n")
+	got = run(vsOf("  http:\n  - route: [{destination: {host: edition.cnn.com}}]\n"), "check", "-f", "-", "--background", wildcard)
+	assert.Contains(t, got.out, `ServiceEntry default/e\x1b[2J`)
+	assert.Contains(t, got.out, "\n  ::: ")
+	assert.NotContains(t, got.out, "\x1b")
 }
 
 // A fingerprint names a finding wherever it stands, and each of several that are alike.

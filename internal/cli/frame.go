@@ -19,6 +19,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
 )
 
@@ -40,7 +41,7 @@ type mark struct {
 const around = 3
 
 func newMark(doc *manifest.Document, path, text, line string, paint func(string) string) mark {
-	m := mark{doc: doc, path: path, text: text, line: line, paint: paint, focus: doc.Focus(path)}
+	m := mark{doc: doc, path: path, text: finding.Printable(text), line: line, paint: paint, focus: doc.Focus(path)}
 	m.first = doc.Region(path).Line
 	if parent := doc.Region(path[:max(strings.LastIndexAny(path, ".["), 0)]).Line; parent < m.first && m.first-parent <= around {
 		m.first = parent
@@ -85,7 +86,7 @@ func (fr *frames) write(w io.Writer) {
 	for i, file := range files {
 		if i > 0 {
 			m := marks[file][0]
-			fmt.Fprintf(w, "%*s%s %s%s\n", fr.gutter, "", fr.style.blue(":::"), m.doc.Prefix(m.path), m.doc.Name())
+			fmt.Fprintf(w, "%*s%s %s\n", fr.gutter, "", fr.style.blue(":::"), finding.Printable(m.doc.Prefix(m.path)+m.doc.Name()))
 		}
 		fr.writeFile(w, marks[file])
 	}

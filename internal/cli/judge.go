@@ -160,3 +160,26 @@ func (in *input) place(f finding.Finding) string {
 	}
 	return ""
 }
+
+// about returns the document of an object that a finding names, or nil.
+func (in *input) about(o finding.Object) *manifest.Document {
+	return in.find(manifest.Key{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name})
+}
+
+// readable returns it with its lines, or nil.
+func (in *input) readable(o finding.Object) *manifest.Document {
+	d := in.about(o)
+	if d == nil {
+		return nil
+	}
+	return d.Readable()
+}
+
+// document returns it if it stands in a file, else nil.
+func (in *input) document(o finding.Object) *manifest.Document {
+	d := in.about(o)
+	if d == nil || d.Place("") == "" {
+		return nil
+	}
+	return d
+}
