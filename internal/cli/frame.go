@@ -172,13 +172,15 @@ func (fr *frames) cut(line string, from int) string {
 }
 
 func (fr *frames) writeMark(w io.Writer, m mark, from int) {
-	column := min(m.focus.Column-1-from, fr.room()-1)
-	length := max(min(m.focus.EndColumn-m.focus.Column, fr.room()-column), 1)
-	row := strings.Repeat(" ", column) + m.paint(strings.Repeat(m.line, length))
+	line := []rune(fr.cut(m.doc.Source.Lines(m.focus.Line, m.focus.Line)[0], from))
+	start := min(m.focus.Column-1-from, len(line))
+	end := max(min(m.focus.EndColumn-1-from, len(line)), start)
+	before, length := columns(string(line[:start])), max(columns(string(line[start:end])), 1)
+	row := strings.Repeat(" ", before) + m.paint(strings.Repeat(m.line, length))
 	bar := strings.Repeat(" ", fr.gutter) + " " + fr.style.blue("|") + " "
-	if column+length+1+len(m.text) > fr.room() {
+	if before+length+1+columns(m.text) > fr.room() {
 		fmt.Fprintln(w, bar+row)
-		row = strings.Repeat(" ", max(min(column, fr.room()-len(m.text)), 0))
+		row = strings.Repeat(" ", max(min(before, fr.room()-columns(m.text)), 0))
 	} else {
 		row += " "
 	}

@@ -8,9 +8,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	unicodewidth "golang.org/x/text/width"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 )
@@ -116,7 +118,7 @@ func (s style) wrap(text string, indent int) []string {
 	at := 0
 	for word := range strings.FieldsSeq(text) {
 		word = finding.Printable(word)
-		n := len([]rune(word))
+		n := columns(word)
 		if at > 0 && indent+at+1+n > s.width {
 			out = append(out, line.String())
 			line.Reset()
@@ -130,4 +132,19 @@ func (s style) wrap(text string, indent int) []string {
 		at += n
 	}
 	return append(out, line.String())
+}
+
+// columns is how many columns of a terminal text takes.
+func columns(text string) int {
+	n := 0
+	for _, r := range text {
+		switch kind := unicodewidth.LookupRune(r).Kind(); {
+		case unicode.Is(unicode.Mn, r): // It is drawn over the one before.
+		case kind == unicodewidth.EastAsianWide || kind == unicodewidth.EastAsianFullwidth:
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
 }

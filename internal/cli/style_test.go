@@ -35,3 +35,14 @@ func TestWrap(t *testing.T) {
 	assert.Equal(t, []string{"aa bb", "ccccccccccc", "d"}, s.wrap("aa  bb\nccccccccccc d", 4))
 	assert.Equal(t, []string{`\x1b[2J`}, s.wrap("\x1b[2J", 0))
 }
+
+func TestColumns(t *testing.T) {
+	for text, want := range map[string]int{"": 0, "abc": 3, "ü": 1, "u\u0308": 1, "日本": 4, "🔒": 2} {
+		assert.Equal(t, want, columns(text), text)
+	}
+	got := run(vsOf("  http:\n  - route: [{destination: {host: b}}]\n  - match: [{uri: {prefix: /日本}, name: x}]\n"), "check", "-f", "-")
+	assert.Contains(t, got.out, `
+ 9 |   - match: [{uri: {prefix: /日本}, name: x}]
+   |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ spec.http[1]: no request gets here
+`)
+}
