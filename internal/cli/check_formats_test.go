@@ -52,8 +52,8 @@ func TestExitCodeInEachFormat(t *testing.T) {
 			want = Found
 		}
 		assert.Equal(t, want, first.code, name)
-		for _, format := range []string{"text", "sarif", "junit", "github"} {
-			if format != "text" && len(all.Findings) == 0 {
+		for _, format := range formatsOf(newCheck(Streams{}).Flags().Lookup("output").Usage) {
+			if format == "json" || format != "text" && len(all.Findings) == 0 {
 				continue
 			}
 			got := check(format)
@@ -62,7 +62,9 @@ func TestExitCodeInEachFormat(t *testing.T) {
 			for _, f := range all.Findings {
 				found++
 				assert.Contains(t, got.out, string(f.Code), "%s as %s", name, format)
-				assert.Contains(t, got.out, filepath.Base(f.File), "%s as %s", name, format)
+				if format != "html" { // It is about objects.
+					assert.Contains(t, got.out, filepath.Base(f.File), "%s as %s", name, format)
+				}
 			}
 		}
 	})
