@@ -38,12 +38,10 @@ func (f *renderFlags) validate(cmd *cobra.Command, in *inputs, out *format) erro
 	case f.rulesFile != "" && !f.inPlace && out.value != "diff":
 		return usage(cmd, errors.New("--rules-file needs --in-place or -o diff: all else is printed in one stream"))
 	}
-	info, err := os.Stat(f.rulesFile)
-	switch {
-	case err != nil: // It will be created.
-	case info.IsDir():
-		return usage(cmd, fmt.Errorf("--rules-file %s is a directory: name a file in it", f.rulesFile))
-	default:
+	if info, err := os.Stat(f.rulesFile); err == nil {
+		if info.IsDir() {
+			return usage(cmd, fmt.Errorf("--rules-file %s is a directory: name a file in it", f.rulesFile))
+		}
 		in.files = append(in.files, f.rulesFile)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package yamltext
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -34,9 +33,13 @@ func (r *rewriter) rebuild(node *yaml.Node, out []element, nested [][]Replacemen
 	if len(c.pieces) == 0 {
 		return r.fill(node, out)
 	}
-	moved := !slices.IsSortedFunc(out, func(a, b element) int { return cmp.Compare(uint(a.old), uint(b.old)) })
-	if end := c.pieces[len(c.pieces)-1].end; c.flow && (moved || len(out) < len(c.pieces)) && strings.Contains(r.text[c.pieces[0].start:end]+c.behind, "#") {
-		return nil, errAt(node, "comments may stand between what changes places in flow style")
+	end := c.pieces[len(c.pieces)-1].end
+	if c.flow && strings.Contains(r.text[c.pieces[0].start:end]+c.behind, "#") {
+		for i := range c.pieces {
+			if i >= len(out) || out[i].old != i {
+				return nil, errAt(node, "comments may stand between what changes places in flow style")
+			}
+		}
 	}
 	var text strings.Builder
 	for i, e := range out {
@@ -59,7 +62,6 @@ func (r *rewriter) rebuild(node *yaml.Node, out []element, nested [][]Replacemen
 		}
 		text.WriteString(Apply(r.text[p.start:p.end], within))
 	}
-	end := c.pieces[len(c.pieces)-1].end
 	if len(out) == 0 && !c.flow {
 		text.WriteString(emptyOf(node.Kind))
 	} else if len(out) > 0 && out[len(out)-1].old == isNew {

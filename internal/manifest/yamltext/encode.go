@@ -78,8 +78,9 @@ func (s style) flow(v any, indent string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	n.Style |= yaml.FlowStyle
-	return s.encode(n)
+	// Within a list, text is quoted that would end there.
+	text, err := s.encode(&yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle, Content: []*yaml.Node{n}})
+	return strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"), err
 }
 
 func (s style) flowEntry(key string, v any, indent string) (string, error) {

@@ -39,8 +39,9 @@ func Apply(text string, rs []Replacement) string {
 type Reader func(text string) map[string]any
 
 // Rewrite returns what to replace in text, so that it reads as change leaves the
-// tree that read makes of it. root is its syntax, nil if there is none. Maps that change moves about in a list must stay the
-// same Go maps: by these their text is found again, and moves with its comments.
+// tree that read makes of it. root is its syntax, nil if there is none. Maps that
+// change moves about in a list must stay the same Go maps: by these their text is
+// found again, and moves with its comments.
 //
 // It fails where the text cannot say it without being written anew, such as within
 // an alias; the error, often an *Error, says why.

@@ -141,6 +141,14 @@ func TestRewrite(t *testing.T) {
 			"a: {\n  b: 1, # one\n  c: 2 # two\n}\n", set("x", "a", "d"),
 			"a: {\n  b: 1, # one\n  c: 2, # two\n  d: x\n}\n",
 		},
+		"what goes in flow style": {
+			"a: {b: 1,  c: 2, d: 3}\nl: [ {x: 1} ] # c\n", func(t tree) { remove("a", "b")(t); t["l"] = []any{} },
+			"a: {c: 2, d: 3}\nl: [] # c\n",
+		},
+		"text that would end in flow style": {
+			"a: {b: 1}\nc: x\n", func(t tree) { set("x, y: #", "a", "d, e")(t); set("no", "c")(t) },
+			"a: {b: 1, 'd, e': 'x, y: #'}\nc: \"no\"\n",
+		},
 		"a null": {
 			"a:\nb: ~ # c\nc: null\n", func(t tree) { set(headers, "a")(t); set(tree{"x": "z"}, "b")(t); set("z", "c")(t) },
 			"a: {request: {set: {Host: a.b, X-Forwarded-Proto: https}}}\nb: {x: z} # c\nc: z\n",
