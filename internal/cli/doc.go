@@ -8,7 +8,7 @@
 //	                                    each object ── decision.Decide ──────┘
 //	                                                       │
 //	                  check, scan: findings as text, json ─┤
-//	                        render: objects as stored ─────┤
+//	      render: objects as stored, diff, files written ──┤
 //	         diff-policy: under two policies, and compared ┘
 //
 // Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.
