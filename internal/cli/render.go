@@ -42,7 +42,9 @@ func (f *renderFlags) validate(cmd *cobra.Command, in *inputs, out *format) erro
 		if info.IsDir() {
 			return usage(cmd, fmt.Errorf("--rules-file %s is a directory: name a file in it", f.rulesFile))
 		}
-		in.files = append(in.files, f.rulesFile)
+		if len(in.files) > 0 { // Alone it is no input.
+			in.files = append(in.files, f.rulesFile)
+		}
 	}
 	return nil
 }

@@ -56,6 +56,7 @@ func TestUsage(t *testing.T) {
 		"in place, format": {[]string{"render", "-f", "a", "--in-place", "-o", "yaml"}, "--in-place writes files and prints no objects: it excludes -o\nsee 'egress-tls render --help'"},
 		"rules, stream":    {[]string{"render", "-f", "a", "--rules-file", "b"}, "--rules-file needs --in-place or -o diff: all else is printed in one stream\nsee 'egress-tls render --help'"},
 		"rules, stdin":     {[]string{"render", "-f", "a", "--rules-file", "-", "--in-place"}, "--rules-file names a file to write, and stdin is none\nsee 'egress-tls render --help'"},
+		"rules, no file":   {[]string{"render", "--rules-file", "testdata/sidecar.yaml", "--in-place"}, "no input: give at least one -f FILE\nsee 'egress-tls render --help'"},
 		"rules, directory": {[]string{"render", "-f", "a", "--rules-file", "testdata", "--in-place"}, "--rules-file testdata is a directory: name a file in it\nsee 'egress-tls render --help'"},
 		"stdin twice":      {[]string{"check", "-f", "-", "--background", "-"}, "stdin can be read only once: -f - and --background - exclude each other\nsee 'egress-tls check --help'"},
 		"two backgrounds":  {[]string{"check", "-f", "-", "--background", "b", "--kubeconfig="}, "the background is either --background or the cluster (--kubeconfig, --context)\nsee 'egress-tls check --help'"},

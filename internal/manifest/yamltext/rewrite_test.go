@@ -213,6 +213,22 @@ func TestRewrite(t *testing.T) {
 			`{"a":{"b":1}}`, set(tree{"e": true}, "a", "d"),
 			`{"a":{"b":1, "d": {"e":true}}}`,
 		},
+		"the last key of an item that goes": {
+			"l:\n- a: 1\n- b\n", remove("l", 0, "a"),
+			"l:\n- {}\n- b\n",
+		},
+		"another item for a null": {
+			"l:\n-\n- a\n", func(t tree) { at[[]any](t, "l")[0] = "x" },
+			"l:\n- x\n- a\n",
+		},
+		"behind a key without a value": {
+			"a:\n  b:\n  c:\n", set("x", "a", "d"),
+			"a:\n  b:\n  c:\n  d: x\n",
+		},
+		"flow style that begins behind its bracket": {
+			"a: {b: 1, # one\n    c: 2 # two\n  }\n", set("x", "a", "d"),
+			"a: {b: 1, # one\n    c: 2, # two\n    d: x\n  }\n",
+		},
 		"merged keys": {
 			"x: &x {k: 1}\na:\n  <<: *x\n  b: 2\n", set("z", "a", "c"),
 			"x: &x {k: 1}\na:\n  <<: *x\n  b: 2\n  c: z\n",
@@ -224,4 +240,39 @@ func TestRewrite(t *testing.T) {
 			assert.Equal(t, c.want, yamltext.Apply(c.in, rs))
 		})
 	}
+}
+
+func TestRewriteFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		in     string
+		change func(tree)
+		want   string
+	}{
+		"within what is merged": {"x: &x {k: {z: 1}}\na:\n  <<: *x\n", set("y", "a", "k", "z"), "line 3: k comes from elsewhere by <<"},
+		"what is merged goes":   {"x: &x {k: {z: 1}}\na:\n  <<: *x\n  l: 1\n", remove("a", "k"), "line 3: k comes from elsewhere by <<"},
+		"another kind":          {"a: 1\nx: {b: 1}\n", set([]any{"x"}, "x"), "line 2: the value becomes one of another kind"},
+		"an anchor that goes":   {"a: &a {b: 1}\nc: *a\n", remove("a", "b"), "line 1: what the anchor &a names is removed"},
+		"what an alias repeats": {"a: &a {b: 1}\nc: *a\n", set("x", "a", "b"), "something else in it depends on what changes, such as an alias"},
+		"a key that is no text": {"yes: x\nb: {}\n", set("z", "b", "c"), "line 1: a key is no plain text"},
+		"no object":             {"[]", func(tree) {}, "it holds no object"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := yamltext.Rewrite(c.in, syntax(c.in), read, func(t tree) error { c.change(t); return nil })
+			require.EqualError(t, err, c.want)
+		})
+	}
+}
+
+func TestEncode(t *testing.T) {
+	object := tree{"spec": tree{"host": "a", "exportTo": []any{"."}, "b": json.Number("1.10")}, "kind": "K", "metadata": tree{"labels": tree{"y": "443"}, "name": "m"}}
+	text, err := yamltext.Encode(object)
+	require.NoError(t, err)
+	assert.Equal(t, "kind: K\nmetadata:\n  name: m\n  labels:\n    \"y\": \"443\"\nspec:\n  host: a\n  exportTo:\n  - .\n  b: 1.10\n", text)
+
+	text, err = yamltext.EncodeJSON(tree{"a": tree{"b": "<"}}, "{\n\t\"a\": 1\n}")
+	require.NoError(t, err)
+	assert.Equal(t, "{\n\t\"a\": {\n\t\t\"b\": \"<\"\n\t}\n}\n", text)
+	text, err = yamltext.EncodeJSON(tree{"a": tree{"b": "<"}}, "{}")
+	require.NoError(t, err)
+	assert.Equal(t, "{\"a\":{\"b\":\"<\"}}\n", text)
 }
