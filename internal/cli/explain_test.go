@@ -1,12 +1,18 @@
 package cli
 
 import (
+	"encoding/json"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/explain"
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 )
 
 const bucket = "samplebucket1234.s3.ap-southeast-2.amazonaws.com"
@@ -69,6 +75,60 @@ func TestExplainLittle(t *testing.T) {
 		all.WriteString("$ egress-tls explain " + strings.Join(tc.args, " ") + "\n" + got.out + "\n")
 	}
 	golden(t, "testdata/explain-little.txt", all.String())
+}
+
+// What is said of scenarios, in which more than one thing is to be known.
+func TestExplainScenarios(t *testing.T) {
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	var all strings.Builder
+	for _, name := range []string{
+		"delegate-executed-by-its-root", "double-tls-passthrough-at-same-gateway", "managed-equal", "mode-warn", "policy-exempt-host",
+		"policy-rules-require", "rule-credential-on-sidecar", "rule-exportto-kept-apart", "rule-injected-again", "rule-istio-mutual",
+		"rule-subset-overrides", "rule-two-older-without-tls", "rule-workload-selector-hides", "serviceentry-two-namespaces",
+		"serviceentry-wildcard-only", "tls-names-of-the-serviceentry",
+	} {
+		t.Chdir(filepath.Join(here, "../../test/scenarios", name))
+		args := []string{"explain", "-f", "request.yaml"}
+		for file, flag := range map[string]string{"mesh.yaml": "--background", "policy.yaml": "--policy"} {
+			if _, err := os.Stat(file); err == nil {
+				args = append(args, flag, file)
+			}
+		}
+		for _, host := range []string{"api.vendor.com", "edition.cnn.com", "api.partner.com"} {
+			if got := run("", append(args, host)...); assert.Equal(t, OK, got.code, got.err) && !strings.Contains(got.out, "NoServiceEntry") {
+				all.WriteString("# " + name + "\n" + got.out + "\n")
+			}
+		}
+	}
+	t.Chdir(here)
+	golden(t, "testdata/explain-scenarios.txt", all.String())
+}
+
+// The hazards that no other output here shows, and what is said of them.
+func TestExplainHazards(t *testing.T) {
+	const entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec:\n  hosts: [api.vendor.com]\n  resolution: DNS\n  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]\n---\n"
+	rule := func(tls string) string {
+		return entry + "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec: {host: api.vendor.com, trafficPolicy: {tls: {mode: SIMPLE, " + tls + "}}}\n---\n"
+	}
+	route := func(gateways string) string {
+		return "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [shop.example.com], gateways: [" + gateways + "], http: [{route: [{destination: {host: api.vendor.com}}]}]}\n"
+	}
+	for code, tc := range map[string]struct{ input, want, remedy string }{
+		"CertificateNotVerified": {rule("insecureSkipVerify: true"), "DestinationRule default/r says insecureSkipVerify: the certificate of api.vendor.com is not verified, and any server can pose as it.", "Remove insecureSkipVerify."},
+		"NameNotVerified":        {rule("sni: api.vendor.com"), "DestinationRule default/r sets an sni and no subjectAltNames: Istio then accepts the certificate of a known authority for any name, not only for api.vendor.com.", "Add subjectAltNames: [api.vendor.com] next to the sni."},
+		"SNIOfRequest":           {rule("caCertificates: system") + route("g"), "DestinationRule default/r sets no sni, so the proxy asks for the Host of each request: on the way of VirtualService default/v spec.http[0] that is whatever the client sent.", "Set sni: api.vendor.com in the DestinationRule, and Host: api.vendor.com on the route."},
+		"GatewayGuessed":         {entry + route("g"), "nothing tells where the gateway's pods with any labels run; namespace default is a guess, and what is said of them as well.", "Give the Services of the gateways too, or list the namespace as gatewayNamespaces in the policy."},
+	} {
+		t.Run(code, func(t *testing.T) {
+			got := run(tc.input, "explain", "api.vendor.com", "-f", "-", "-o", "json")
+			var host explain.Host
+			require.NoError(t, json.Unmarshal([]byte(got.out), &host))
+			i := slices.IndexFunc(host.Hazards, func(z explain.Hazard) bool { return z.Code == code })
+			require.GreaterOrEqual(t, i, 0, got.out)
+			assert.Equal(t, explain.Hazard{Code: code, Severity: finding.Warning, Message: tc.want, Remedy: tc.remedy}, host.Hazards[i])
+		})
+	}
 }
 
 func TestExplainUsage(t *testing.T) {

@@ -337,7 +337,7 @@ func (e *explanation) placeOf(kind string, r explain.Ref, path string) string {
 
 func additionNode(a explain.Addition) node {
 	if a.Withheld != "" {
-		return node{text: fmt.Sprintf("the webhook would add %s, and does not: %s", a.Text, a.Withheld)}
+		return node{text: fmt.Sprintf("the webhook would add %s, but does not: %s", a.Text, a.Withheld)}
 	}
 	return node{text: "the webhook would add " + a.Text}
 }
@@ -380,7 +380,9 @@ func tlsTexts(t explain.TLSContext) []string {
 
 func (e *explanation) way(w explain.Way, conn explain.Connection) node {
 	if w.Kind == explain.Direct {
-		return node{text: "from calls of applications, which speak " + w.Speaks}
+		n := node{text: "from calls of applications, which speak " + w.Speaks}
+		n.markState(w, conn)
+		return n
 	}
 	kind := "route"
 	if w.Kind == explain.TLSRoute {
@@ -390,9 +392,7 @@ func (e *explanation) way(w explain.Way, conn explain.Connection) node {
 	if w.Weight != 0 {
 		n.text += fmt.Sprintf(", weight %d", w.Weight)
 	}
-	if w.State != conn.State {
-		n.head, n.sgr = stateWords[w.State], stateColors[w.State]
-	}
+	n.markState(w, conn)
 	if w.Dead != "" {
 		n.children = append(n.children, node{text: "no request takes it: " + w.Dead})
 	}
@@ -415,6 +415,13 @@ func (e *explanation) way(w explain.Way, conn explain.Connection) node {
 		n.children = append(n.children, additionNode(a))
 	}
 	return n
+}
+
+// markState puts a way's state at the head where it is not that of the connection.
+func (n *node) markState(w explain.Way, conn explain.Connection) {
+	if w.State != conn.State {
+		n.head, n.sgr = stateWords[w.State], stateColors[w.State]
+	}
 }
 
 func gatewayTexts(names []string) []string {

@@ -77,9 +77,9 @@ func saidOf(c Client) []said {
 				case s.beside:
 					s.pods = ", if there are any beside the gateway"
 				case conn.Workloads != nil:
-					s.pods = " with " + selectorText(conn.Workloads)
+					s.pods = ", workloads with " + selectorText(conn.Workloads)
 				case conn.Others:
-					s.pods = " without such labels"
+					s.pods = ", all other workloads"
 				}
 				if ways[s] == nil {
 					order = append(order, s)

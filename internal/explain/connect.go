@@ -158,6 +158,9 @@ func injected(dr *networkingv1.DestinationRule) bool {
 	return err == nil && len(mutate.Injected(tree)) > 0
 }
 
+// meshCA stands for what ISTIO_MUTUAL uses.
+const meshCA = "mesh"
+
 // contextOf is the TLS that the proxies open, nil: none. It follows
 // buildUpstreamClusterTLSContext, constructUpstreamTLS and setAutoSniAndAutoSanValidation.
 func contextOf(n mesh.Need) *TLSContext {
@@ -169,7 +172,7 @@ func contextOf(n mesh.Need) *TLSContext {
 	out.SubjectAltNames = append(out.SubjectAltNames, s.GetSubjectAltNames()...)
 	if s.GetMode() == networking.ClientTLSSettings_ISTIO_MUTUAL {
 		out.SNI = cmp.Or(out.SNI, fmt.Sprintf("outbound_.%d_.%s_.%s", n.Port.GetNumber(), n.Subset, n.Service.Host))
-		out.CA, out.ClientCertificate = "mesh", "mesh"
+		out.CA, out.ClientCertificate = meshCA, meshCA
 		if len(out.SubjectAltNames) == 0 {
 			out.SubjectAltNames = namesOf(n.Service)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -35,6 +36,8 @@ type Explainer struct {
 	site        *decision.Site // of bare
 	judged      map[finding.Object]*judged
 	headers     map[finding.Object][]string
+	hosts       []string
+	byLowerCase map[string]string
 }
 
 // New indexes in, whose objects must not be changed afterwards.
@@ -44,14 +47,19 @@ func New(in Input) *Explainer {
 	for i, vs := range in.Objects.VirtualServices {
 		routes[i] = vs
 	}
-	return &Explainer{
+	e := &Explainer{
 		Input: in, world: mesh.NewWorld(in.Objects, decision.Options(in.Policy)), bare: bare, site: decision.NewSite(bare, in.Policy, routes...),
-		judged: map[finding.Object]*judged{}, headers: map[finding.Object][]string{},
+		judged: map[finding.Object]*judged{}, headers: map[finding.Object][]string{}, byLowerCase: map[string]string{},
 	}
+	e.hosts = e.world.ExternalHosts()
+	for _, h := range e.hosts {
+		e.byLowerCase[strings.ToLower(h)] = h
+	}
+	return e
 }
 
 // Hosts returns the external hosts that ServiceEntries list or routes lead to, sorted.
-func (e *Explainer) Hosts() []string { return e.world.ExternalHosts() }
+func (e *Explainer) Hosts() []string { return e.hosts }
 
 // Query is what is asked.
 type Query struct {
@@ -65,6 +73,7 @@ type Query struct {
 
 // Explain says who reaches a host and how.
 func (e *Explainer) Explain(q Query) (Host, error) {
+	q.Host = e.spelt(q.Host)
 	h := &host{Explainer: e, Query: q}
 	if err := h.plan(); err != nil {
 		return Host{}, fmt.Errorf("failed to explain %s: %w", q.Host, err)
@@ -91,6 +100,14 @@ func (e *Explainer) Explain(q Query) (Host, error) {
 	}
 	h.answer(&out)
 	return out, nil
+}
+
+// spelt returns host as the objects write it: the case of a name does not count.
+func (e *Explainer) spelt(host string) string {
+	if _, known := slices.BinarySearch(e.hosts, host); known {
+		return host
+	}
+	return cmp.Or(e.byLowerCase[strings.ToLower(host)], host)
 }
 
 // host is one question, on its way to the answer.
@@ -146,7 +163,7 @@ func (h *host) findWays() {
 						Kind: HTTPRoute, Speaks: "HTTP", VirtualService: refOf(vs), Path: routePath("http", ri, di, len(r.GetRoute())),
 						Match: validate.RouteText(r), Gateways: gatewaysOf(vs, httpGateways(r)), Weight: weight(d.GetWeight(), len(r.GetRoute())),
 						Host: arriving.Host, ForwardedProto: arriving.ForwardedProto, ProtoRemoved: arriving.ProtoRemoved,
-						Dead: h.dead(vs, ri), Adds: h.addsHeaders(vs, ri, di),
+						Dead: cmp.Or(h.dead(vs, ri), h.deadRoots(vs)), Adds: h.addsHeaders(vs, ri, di),
 					},
 					object: vs, clients: clients, wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
 					ports: func(c mesh.Client) []uint32 {
@@ -252,7 +269,7 @@ func (h *host) clients() []mesh.Client {
 			add(c)
 		}
 	}
-	for _, pattern := range hostAndWildcards(h.Host) {
+	for _, pattern := range mesh.HostAndWildcards(h.Host) {
 		for _, c := range h.world.ClientsOf(pattern) {
 			if !c.Gateway {
 				add(c)
@@ -345,7 +362,7 @@ func (h *host) addNowhere(out *Client, c mesh.Client, svc *mesh.Service, ways []
 
 func (h *host) serviceEntries() []ServiceEntry {
 	out := []ServiceEntry{}
-	for _, pattern := range hostAndWildcards(h.Host) {
+	for _, pattern := range mesh.HostAndWildcards(h.Host) {
 		for _, se := range h.world.ServiceEntriesFor(pattern) {
 			ports := []Port{}
 			for _, p := range se.Spec.GetPorts() {
@@ -432,16 +449,6 @@ func gatewaysOf(vs *networkingv1.VirtualService, named []string) []string {
 		}
 		if !slices.Contains(out, g) {
 			out = append(out, g)
-		}
-	}
-	return out
-}
-
-func hostAndWildcards(host string) []string {
-	out := []string{host}
-	for _, w := range mesh.WildcardsOf(host) {
-		if w != host {
-			out = append(out, w)
 		}
 	}
 	return out

@@ -29,6 +29,7 @@ const (
 	NameNotVerified        = "NameNotVerified"
 	SNIOfRequest           = "SNIOfRequest"
 	GatewayGuessed         = "GatewayGuessed"
+	HostExempt             = "HostExempt"
 )
 
 // judged are the findings of an object, by the host that they are about; "" for those
@@ -108,6 +109,21 @@ func (h *host) dead(vs *networkingv1.VirtualService, ri int) string {
 	return by
 }
 
+// deadRoots says why no request reaches the delegate vs, "" if some may.
+func (h *host) deadRoots(vs *networkingv1.VirtualService) string {
+	out := ""
+	if mesh.IsDelegate(vs) {
+		for _, s := range h.world.RootRoutes(vs) {
+			why := h.dead(s.VirtualService, s.Route)
+			if why == "" {
+				return ""
+			}
+			out = fmt.Sprintf("VirtualService %s delegates to it by spec.http[%d], and there %s", refOf(s.VirtualService), s.Route, why)
+		}
+	}
+	return out
+}
+
 func (h *host) addHazards(out *Host) error {
 	findings, err := h.findings()
 	if err != nil {
@@ -144,7 +160,7 @@ func (h *host) addHazards(out *Host) error {
 // findings are those of all objects that have to do with the host.
 func (h *host) findings() ([]finding.Finding, error) {
 	var objects []metav1.Object
-	for _, pattern := range hostAndWildcards(h.Host) {
+	for _, pattern := range mesh.HostAndWildcards(h.Host) {
 		for _, se := range h.world.ServiceEntriesFor(pattern) {
 			objects = append(objects, se)
 		}
@@ -172,7 +188,7 @@ func (h *host) addEntryHazards(out *Host, codes map[finding.Code]bool, add adder
 	exact := h.world.ServiceEntriesFor(h.Host)
 	switch {
 	case len(out.ServiceEntries) == 0:
-		if isKubernetes(h.Host) {
+		if mesh.IsKubernetesService(h.Host) {
 			add(finding.Warning, NoServiceEntry, "Ask for a host outside of the cluster.", "%s is the name of a Kubernetes service, not of an external host.", h.Host)
 			return
 		}
@@ -186,6 +202,9 @@ func (h *host) addEntryHazards(out *Host, codes map[finding.Code]bool, add adder
 	case len(exact) == 0 && !codes[finding.NoExactServiceEntry]:
 		add(finding.Warning, OnlyWildcard, fmt.Sprintf("List %s in the hosts of a ServiceEntry.", h.Host),
 			"only a wildcard covers %s: Istio builds no cluster for the host itself, so routes to it fail and no TLS can be added for it alone.", h.Host)
+	}
+	if h.world.Exempt(h.Host) {
+		add(finding.Warning, HostExempt, "Remove it there, if that is not meant.", "the policy exempts %s (exemptions.hosts): the webhook adds nothing for it, and finds nothing.", h.Host)
 	}
 	if !slices.ContainsFunc(out.ServiceEntries, func(se ServiceEntry) bool { return len(se.VisibleIn) > 0 }) {
 		add(finding.Warning, ExportedNowhere, "Correct its exportTo.", "every ServiceEntry of %s is exported nowhere (exportTo: ~).", h.Host)
@@ -230,7 +249,7 @@ func (h *host) addConnectionHazards(c Client, p ClientPort, conn Connection, cod
 		switch {
 		case t.CA == "":
 			add(finding.Warning, CertificateNotVerified, "Remove insecureSkipVerify.", "%s says insecureSkipVerify: the certificate of %s is not verified, and any server can pose as it.", rule, h.Host)
-		case len(t.SubjectAltNames) == 0 && !t.AutoName:
+		case len(t.SubjectAltNames) == 0 && !t.AutoName && t.CA != meshCA:
 			add(finding.Warning, NameNotVerified, fmt.Sprintf("Add subjectAltNames: [%s] next to the sni.", h.Host),
 				"%s sets an sni and no subjectAltNames: Istio then accepts the certificate of a known authority for any name, not only for %s.", rule, h.Host)
 		}
@@ -250,8 +269,4 @@ func portsText(ports []uint32) string {
 		out[i] = fmt.Sprint(p)
 	}
 	return listText(out)
-}
-
-func isKubernetes(host string) bool {
-	return strings.HasSuffix(host, ".svc."+mesh.ClusterDomain)
 }

@@ -25,7 +25,7 @@ func (w *World) CallsTakenBy(client Client, host string, port uint32) *networkin
 // takes returns the first VirtualService that CallsTakenBy looks for, and whether it comes
 // before vs.
 func (w *World) takes(client Client, host string, port uint32, vs *networkingv1.VirtualService) (taker *networkingv1.VirtualService, before bool) {
-	for _, h := range hostAndWildcards(host) {
+	for _, h := range HostAndWildcards(host) {
 		all := slices.Clone(w.hosts[hostKey(MeshGateway, h)])
 		all = slices.DeleteFunc(all, func(vs *networkingv1.VirtualService) bool {
 			_, ok := Rank(vs, client.Namespace)
@@ -87,7 +87,7 @@ func (w *World) IgnoredFor(client Client, vs *networkingv1.VirtualService) *netw
 func (w *World) CallersOf(host string) []Client {
 	var all []*networkingv1.VirtualService
 	var namespaces []string
-	for _, h := range hostAndWildcards(host) {
+	for _, h := range HostAndWildcards(host) {
 		for _, vs := range w.hosts[hostKey(MeshGateway, h)] {
 			all = append(all, vs)
 			for _, r := range vs.Spec.GetHttp() {

@@ -31,11 +31,11 @@ func IsWildcard(host string) bool {
 // IsExternal reports whether a resolved destination host may be a host outside
 // of the cluster: it has a dot and is no Kubernetes service name.
 func IsExternal(host string) bool {
-	return strings.Contains(host, ".") && !IsWildcard(host) && !isKubernetesService(host)
+	return strings.Contains(host, ".") && !IsWildcard(host) && !IsKubernetesService(host)
 }
 
-// isKubernetesService reports whether host is the full name of a Kubernetes service.
-func isKubernetesService(host string) bool {
+// IsKubernetesService reports whether host is the full name of a Kubernetes service.
+func IsKubernetesService(host string) bool {
 	return strings.HasSuffix(strings.ToLower(host), ".svc."+ClusterDomain)
 }
 
@@ -57,4 +57,10 @@ func WildcardsOf(host string) []string {
 		}
 	}
 	return append(out, "*")
+}
+
+// HostAndWildcards returns host, exact or a wildcard, and every other wildcard that
+// covers it, most specific first.
+func HostAndWildcards(host string) []string {
+	return distinct(append([]string{host}, WildcardsOf(host)...)) // A wildcard covers itself.
 }

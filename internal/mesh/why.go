@@ -48,7 +48,7 @@ func (w *World) PassedRules(client Client, svc *Service) []PassedRule {
 		}
 	}
 	var out []PassedRule
-	for _, h := range hostAndWildcards(svc.Host) {
+	for _, h := range HostAndWildcards(svc.Host) {
 		for _, dr := range w.RulesFor(h) {
 			if memberOf(inForce, dr) == nil {
 				reason, by := w.passed(dr, h, client, svc.Host, places, end, found)
@@ -143,7 +143,7 @@ type PassedEntry struct {
 // client sees of it, which may be nil; the most specific host first, and why.
 func (w *World) PassedEntries(client Client, host string, svc *Service) []PassedEntry {
 	var out []PassedEntry
-	for _, h := range hostAndWildcards(host) {
+	for _, h := range HostAndWildcards(host) {
 		for _, se := range w.entries[h] {
 			if svc != nil && svc.Host == h && slices.Contains(svc.Entries, se) {
 				continue
@@ -174,9 +174,4 @@ func entryReason(client Client, host string, svc *Service, se *networkingv1.Serv
 		return EntryNamedFirst
 	}
 	return EntryOlderFirst
-}
-
-func hostAndWildcards(host string) []string {
-	all := append([]string{host}, WildcardsOf(host)...)
-	return distinct(all) // A wildcard covers itself.
 }

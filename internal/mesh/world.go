@@ -239,7 +239,7 @@ func (w *World) WithRules(host string, rules []*networkingv1.DestinationRule) *W
 func ServiceEntryHosts(se *networkingv1.ServiceEntry) []string {
 	hosts := distinct(se.Spec.GetHosts())
 	foreign := func(h string) bool {
-		return isKubernetesService(h) && !strings.HasSuffix(strings.ToLower(h), "."+se.Namespace+".svc."+ClusterDomain)
+		return IsKubernetesService(h) && !strings.HasSuffix(strings.ToLower(h), "."+se.Namespace+".svc."+ClusterDomain)
 	}
 	if slices.ContainsFunc(hosts, foreign) {
 		hosts = slices.DeleteFunc(slices.Clone(hosts), foreign)
