@@ -92,6 +92,14 @@ func testReports(t *testing.T, as string) {
 	assert.Equal(t, "egress-tls: note: Report: 2 unchanged\n", report(t))
 	assert.Equal(t, before, versions(t, "reports"))
 
+	// A namespace that goes takes no report any more. Nobody here finishes that.
+	leaving := strings.ReplaceAll(anotherDead, "shop", "leaving")
+	kubectl(t, "", "create", "namespace", "leaving")
+	kubectl(t, leaving, "apply", "-f", "-")
+	kubectl(t, "", "delete", "namespace", "leaving", "--wait=false")
+	assert.Equal(t, "egress-tls: note: Report: 2 unchanged\n", report(t))
+	kubectl(t, leaving, "delete", "-f", "-")
+
 	// What was found before keeps its time.
 	time := func() string {
 		return kubectl(t, "", "get", "reports", "-n", "shop", "egress-tls", "-o", "jsonpath={.results[?(@.policy=='CatchAllNotLast')].timestamp}")
