@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -67,8 +68,8 @@ func (c *Cluster) WriteReports(ctx context.Context, reports []*policyreport.Repo
 				delete(ours, r.Namespace)
 			}
 		}
-		for _, stale := range ours {
-			errs = append(errs, c.deleteReport(ctx, k, stale, &out))
+		for _, stale := range slices.Sorted(maps.Keys(ours)) {
+			errs = append(errs, c.deleteReport(ctx, k, ours[stale], &out))
 		}
 	}
 	return out, errors.Join(errs...)
