@@ -26,7 +26,7 @@ var pure = map[string][]string{
 	"mutate":                {"internal/finding", "internal/mesh", "internal/policy"},
 	"validate":              {"internal/finding", "internal/mesh"},
 	"internal/decision":     {"internal/finding", "internal/mesh", "internal/policy", "mutate", "validate"},
-	"internal/report":       {"internal/explain", "internal/finding"},
+	"internal/report":       {"internal/explain", "internal/finding", "internal/mesh"},
 	"internal/policyreport": {"internal/finding"},
 	"internal/explain":      {"internal/decision", "internal/finding", "internal/mesh", "internal/policy", "mutate", "validate"},
 }

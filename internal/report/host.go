@@ -9,6 +9,7 @@ import (
 
 	"github.com/egress-tls/egress-tls-webhook/internal/explain"
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 )
 
 // hostRow is a host in the table.
@@ -184,6 +185,26 @@ func namespacesText(namespaces []string) string {
 		out = append(out[:most], fmt.Sprintf("%d more", len(out)-most))
 	}
 	return strings.Join(out, ", ")
+}
+
+// entryText says what a ServiceEntry declares.
+func entryText(se explain.ServiceEntry) string {
+	var ports []string
+	for _, p := range se.Ports {
+		text := fmt.Sprintf("%d %s", p.Number, p.Protocol)
+		if p.TargetPort != 0 {
+			text += fmt.Sprintf(" (targetPort %d)", p.TargetPort)
+		}
+		ports = append(ports, text)
+	}
+	visible := "visible in " + namespacesText(se.VisibleIn)
+	switch {
+	case len(se.VisibleIn) == 0:
+		visible = "visible nowhere"
+	case slices.Contains(se.VisibleIn, mesh.ExportPublic):
+		visible = "visible in all namespaces"
+	}
+	return fmt.Sprintf("ServiceEntry %s: %s on port %s, %s, resolution %s, %s", se.Ref, se.Host, strings.Join(ports, ", "), se.Location, se.Resolution, visible)
 }
 
 // tlsText says what the proxy adds.

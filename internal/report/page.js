@@ -112,8 +112,8 @@
     const clear = filters();
     // A link to a host shows it, whatever is filtered.
     const follow = () => {
-      const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-      if (target?.tagName !== "TBODY") return;
+      const target = document.querySelector("tbody:target");
+      if (!target) return;
       if (target.hidden) clear();
       if (target.querySelector(".expand")) open(target, true);
       target.scrollIntoView();

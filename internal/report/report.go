@@ -68,6 +68,7 @@ var (
 	script string
 
 	parsed = template.Must(template.New("page").Funcs(template.FuncMap{
+		"entry":    entryText,
 		"severity": func(s finding.Severity) look { return severities[s] },
 		"state":    stateOf,
 		"tls":      tlsText,

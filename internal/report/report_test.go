@@ -46,9 +46,12 @@ func host(name string, state explain.State) explain.Host {
 	dead := route
 	dead.State, dead.Path, dead.Dead = explain.Dead, "spec.http[1]", "spec.http[0].match[0] takes all its requests"
 	return explain.Host{
-		Host:           name,
-		Answers:        []explain.Answer{{State: state, Text: "TLS to port 443 from all sidecars."}},
-		ServiceEntries: []explain.ServiceEntry{{Ref: vendor, Host: name}},
+		Host:    name,
+		Answers: []explain.Answer{{State: state, Text: "TLS to port 443 from all sidecars."}},
+		ServiceEntries: []explain.ServiceEntry{{
+			Ref: vendor, Host: name, Location: "MESH_EXTERNAL", Resolution: "DNS", VisibleIn: []string{"shop", "web"},
+			Ports: []explain.Port{{Number: 443, Protocol: "HTTPS"}, {Number: 80, Protocol: "HTTP", TargetPort: 443}},
+		}},
 		Hazards: []explain.Hazard{{
 			Code: "DoubleTLS", Severity: finding.Warning, Message: "clients that speak TLS get TLS inside TLS.", Remedy: "Give them a port.",
 			Object: &finding.Object{Kind: "ServiceEntry", Namespace: "shop", Name: "vendor"}, Path: "spec.ports[0]",
@@ -164,6 +167,20 @@ func TestStatesAreDocumented(t *testing.T) {
 		want = append(want, "| "+s.Word+" |")
 	}
 	assert.Equal(t, want, regexp.MustCompile(`(?m)^\| [\w' ]+ \|`).FindAllString(table[:strings.Index(table, "\n\n")+1], -1))
+}
+
+func TestEntryText(t *testing.T) {
+	for want, visible := range map[string][]string{
+		"visible nowhere":           nil,
+		"visible in all namespaces": {"*"},
+		"visible in shop, web":      {"shop", "web"},
+	} {
+		se := explain.ServiceEntry{
+			Ref: explain.Ref{Namespace: "shop", Name: "a"}, Host: "a.example.com", Location: "MESH_EXTERNAL", Resolution: "DNS", VisibleIn: visible,
+			Ports: []explain.Port{{Number: 443, Protocol: "HTTPS"}, {Number: 80, Protocol: "HTTP", TargetPort: 443}},
+		}
+		assert.Equal(t, "ServiceEntry shop/a: a.example.com on port 443 HTTPS, 80 HTTP (targetPort 443), MESH_EXTERNAL, resolution DNS, "+want, entryText(se))
+	}
 }
 
 func TestTLSText(t *testing.T) {
