@@ -119,6 +119,6 @@
       target.scrollIntoView();
     };
     addEventListener("hashchange", follow);
-    follow();
+    addEventListener("load", follow); // Until then there is no :target.
   });
 })();

@@ -202,6 +202,11 @@ func testLinks(p *page) {
 	require.NoError(p.t, err)
 	assert.Len(p.t, p.texts("table.hosts tbody"), hosts)
 	assert.Equal(p.t, "host-*.idp.example", eval[string](p, `document.querySelector(".opened").id`))
+
+	p.do(chromedp.Navigate("about:blank"), chromedp.Navigate(p.url+"#host-%2a.idp.example"))
+	assert.Equal(p.t, []string{"host-*.idp.example"}, eval[[]string](p, `[...document.querySelectorAll(".opened")].map((e) => e.id)`))
+	p.do(chromedp.Navigate("about:blank"), chromedp.Navigate(p.url+"#%"))
+	assert.Empty(p.t, p.texts(".opened"))
 }
 
 // Light and dark follow the system, and the button, and text can be read in both.
