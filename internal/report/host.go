@@ -2,8 +2,8 @@ package report
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -36,21 +36,22 @@ type clientRow struct {
 	namespaces []string
 }
 
+// detail takes the clients up, those of which the same is to be said together.
 func (r *hostRow) detail() {
 	r.Detailed = true
 	number := map[explain.ClientKind]int{}
+	rows := map[string]int{}
 	for _, c := range r.Clients {
 		number[c.Kind]++
-		i := slices.IndexFunc(r.Details, func(o clientRow) bool {
-			o.Namespace = c.Namespace
-			return reflect.DeepEqual(o.Client, c)
-		})
+		key := sameness(c)
+		i, there := rows[key]
 		switch {
-		case i >= 0:
+		case there:
 			r.Details[i].namespaces = append(r.Details[i].namespaces, c.Namespace)
 		case len(r.Details) == maxClients:
 			r.More++
 		default:
+			rows[key] = len(r.Details)
 			r.Details = append(r.Details, clientRow{Client: c, namespaces: []string{c.Namespace}})
 		}
 	}
@@ -58,6 +59,13 @@ func (r *hostRow) detail() {
 		d := &r.Details[i]
 		d.Title = d.title(number[d.Kind])
 	}
+}
+
+// sameness is equal for clients that differ in nothing but their namespace.
+func sameness(c explain.Client) string {
+	c.Namespace = ""
+	text, _ := json.Marshal(c) // It holds nothing that cannot be written.
+	return string(text)
 }
 
 // title names the clients, of so many of their kind.

@@ -69,6 +69,8 @@ var (
 
 	parsed = template.Must(template.New("page").Funcs(template.FuncMap{
 		"entry":    entryText,
+		"more":     func(ways []explain.Way) int { return max(0, len(ways)-maxWays) },
+		"shown":    func(ways []explain.Way) []explain.Way { return ways[:min(len(ways), maxWays)] },
 		"severity": func(s finding.Severity) look { return severities[s] },
 		"state":    stateOf,
 		"tls":      tlsText,

@@ -239,6 +239,8 @@ func TestBounds(t *testing.T) {
 	for i := range maxClients {
 		r.Hosts[0].Clients = append(r.Hosts[0].Clients, explain.Client{Kind: explain.Sidecar, Namespace: "a", Wildcard: fmt.Sprint(i)})
 	}
+	connection := &r.Hosts[1].Clients[0].Ports[0].Connections[0]
+	connection.Ways = append(connection.Ways, make([]explain.Way, maxWays)...)
 	for len(r.Findings) <= maxFindings {
 		r.Findings = append(r.Findings, r.Findings[1])
 	}
@@ -249,6 +251,7 @@ func TestBounds(t *testing.T) {
 	assert.Equal(t, maxDetailed+2, strings.Count(got, ` id="host-`)-maxDetailed)
 	assert.Equal(t, maxDetailed, strings.Count(got, `class="detail"`))
 	assert.Contains(t, got, `<p class="more">3 more clients: <code>egress-tls explain good.example.com</code> shows them.</p>`)
+	assert.Equal(t, 1, strings.Count(got, "<li>2 more</li>"))
 	for _, note := range []string{
 		"Details are here for the first 1000 of 1002 hosts, the worst. `egress-tls explain HOST` has those of each.",
 		"The first 5000 of 5001 findings are here, errors first. `egress-tls scan -o json` has all.",

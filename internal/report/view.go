@@ -17,6 +17,7 @@ import (
 const (
 	maxDetailed = 1000 // hosts with the details of their clients
 	maxClients  = 20   // of one host
+	maxWays     = 20   // of one connection
 	maxFindings = 5000
 	maxChanges  = 5000
 )
