@@ -60,8 +60,8 @@
       open(body, !body.classList.contains("opened"));
     }));
     button?.addEventListener("click", () => {
-      const opened = button.getAttribute("aria-pressed") !== "true";
-      button.setAttribute("aria-pressed", opened);
+      const opened = button.textContent === "All details";
+      button.textContent = opened ? "No details" : "All details";
       bodies.forEach((body) => open(body, opened));
     });
   };

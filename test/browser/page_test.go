@@ -189,8 +189,10 @@ func testDetails(p *page) {
 	assert.Equal(p.t, opened, state(), "the whole row opens it")
 	p.click("#all")
 	assert.Len(p.t, p.texts(".detail"), hosts)
+	assert.Equal(p.t, []string{"No details"}, p.texts("#all"))
 	p.click("#all")
 	assert.Empty(p.t, p.texts(".detail"))
+	assert.Equal(p.t, []string{"All details"}, p.texts("#all"))
 }
 
 // A link to a host opens it, whatever is filtered.
