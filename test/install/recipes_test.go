@@ -20,7 +20,7 @@ import (
 func TestRecipes(t *testing.T) {
 	g := openGuide(t, "recipes.md")
 	defer g.close(t)
-	for _, chapter := range []string{"The repository", "GitHub", "GitLab", "pre-commit", "Kustomize and Helm", "Every byte in Git"} {
+	for _, chapter := range []string{"The repository", "GitHub", "GitLab", "pre-commit", "Kustomize and Helm"} {
 		g.play(t, chapter)
 	}
 	runPipelines(t, g.shell)
@@ -29,8 +29,10 @@ func TestRecipes(t *testing.T) {
 		g.play(t, chapter)
 	}
 	grantScan(t, g.shell)
-	g.play(t, "Every night")
-	g.play(t, "On your machine")
+	for _, chapter := range []string{"Every night", "Every byte in Git", "On your machine"} {
+		g.play(t, chapter)
+	}
+	runPlugin(t, g.shell)
 	g.succeeds(t, "kubectl delete namespace shop", "helm uninstall egress-tls-webhook --namespace egress-tls-system --wait")
 }
 
@@ -60,6 +62,23 @@ func runPipelines(t *testing.T, s *shell) {
 		require.ErrorAs(t, err, &exit, c)
 		assert.Equal(t, 1, exit.ExitCode(), "%s\n%s", c, out)
 	}
+}
+
+// runPlugin runs the plugin of Argo CD where Argo CD would.
+func runPlugin(t *testing.T, s *shell) {
+	t.Helper()
+	var plugin struct {
+		Spec struct{ Generate struct{ Command []string } }
+	}
+	data, err := os.ReadFile(filepath.Join(s.dir, "plugin.yaml"))
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(data, &plugin))
+	command := plugin.Spec.Generate.Command
+	require.Equal(t, []string{"sh", "-c"}, command[:2])
+	s.succeeds(t, "cp manifests/shop.yaml overlays/production/")
+	out, err := s.run(t, "cd overlays/production && "+command[2])
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "kind: DestinationRule\n")
 }
 
 // grantScan applies the rights of docs/scan.md, and binds them as it says.
