@@ -38,8 +38,11 @@ const (
 type answerDiff struct {
 	Change diffKind       `json:"change"`
 	Object finding.Object `json:"object"`
-	Old    answer         `json:"old"`
-	New    answer         `json:"new"`
+	// File and Line are those of the object; an object of the cluster stands in no file.
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+	Old  answer `json:"old"`
+	New  answer `json:"new"`
 
 	doc        *manifest.Document
 	gone, come []string // in words
@@ -103,7 +106,10 @@ func (in *input) diffPolicy(before, after *policy.Policy) (policyDiff, error) {
 		if !isJudged(d.Object) {
 			continue
 		}
-		diff := answerDiff{Object: mesh.ObjectOf(d.Object), Old: olds[d], New: news[d], doc: d}
+		diff := answerDiff{
+			Object: mesh.ObjectOf(d.Object), File: d.Source.File, Line: d.Region("").Line,
+			Old: olds[d], New: news[d], doc: d,
+		}
 		diff.Change, diff.gone, diff.come = diff.compare()
 		if diff.Change != "" {
 			groups[diff.Change] = append(groups[diff.Change], diff)
