@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -61,5 +62,30 @@ func TestFlagsAreAlike(t *testing.T) {
 func TestHelpSaysExitCodes(t *testing.T) {
 	for _, cmd := range append(ours(Command("test")), Command("test")) {
 		assert.Regexp(t, `\n\nExit codes: 0 [^\n]+, (1 [^\n]+, )?2 unusable input or usage\.$`, cmd.Long, cmd.CommandPath())
+	}
+}
+
+// Each command and flag is documented: what several commands take in docs/cli.md, what
+// only one takes there or on its own page.
+func TestFlagsAreDocumented(t *testing.T) {
+	const docs = "../../docs/"
+	overview := read(t, docs+"cli.md")
+	takers := map[string]int{}
+	for _, cmd := range ours(Command("test")) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { takers[f.Name]++ })
+	}
+	for _, cmd := range ours(Command("test")) {
+		assert.Regexp(t, "`"+cmd.Name()+"`", overview)
+		page := overview
+		if text, err := os.ReadFile(docs + cmd.Name() + ".md"); err == nil {
+			page += string(text)
+		}
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			where := page
+			if takers[f.Name] > 1 {
+				where = overview
+			}
+			assert.Regexp(t, "--"+f.Name+`\b`, where, "%s --%s", cmd.Name(), f.Name)
+		})
 	}
 }
