@@ -43,8 +43,9 @@ type arranger struct {
 }
 
 // arrange orders the routes but for those in never, which no request fits. Those in
-// deadBy are dead in the given order. What is left out is tried once more where the
-// others that are left out stand in its way no longer.
+// deadBy are dead in the given order. Once it is known what is left out, the rest is
+// ordered without it, so that no route gives way to one that stays dead; and each of
+// what is left out is tried once more where the others stand in its way no longer.
 func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arrangement {
 	a := arrangeAll(f, deadBy, never, w)
 	out := maps.Clone(never)
@@ -54,7 +55,13 @@ func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arran
 	for i := range a.conflicts {
 		out[i] = true
 	}
-	if a.order == nil || len(out)-len(never) < 2 {
+	if a.order == nil || len(out) == len(never) {
+		return a
+	}
+	if b := arrangeAll(f, deadBy, out, w); len(b.order) == len(a.order) {
+		a.order, a.moved = b.order, b.moved
+	}
+	if len(out)-len(never) < 2 {
 		return a
 	}
 	for _, i := range slices.Sorted(maps.Keys(a.conflicts))[:min(len(a.conflicts), maxDetailed)] {

@@ -454,7 +454,9 @@ func TestWorkingOrder(t *testing.T) {
 		"two catch-alls":       {`[{}, {match: [{uri: {regex: ".*"}}]}]`, []int{0, 1}, true},
 		// Before the second, the third would take what the first leaves of it.
 		"live ones stay live": {`[{match: [{method: {exact: GET}}]}, {match: [{method: {regex: "GET|POST"}}]}, {match: [{method: {exact: POST}}]}, {match: [{method: {exact: GET}, uri: {prefix: /a}}]}]`, []int{3, 0, 1, 2}, true},
-		"no routes":           {`[]`, []int{}, false},
+		// The third is dead in any order, so the second need not get in front of the first for it.
+		"none gives way to what stays dead": {`[{match: [{method: {exact: GET}}]}, {match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a}}]}, {match: [{uri: {prefix: /a/b}, method: {exact: PUT}}]}]`, []int{0, 3, 1, 2}, true},
+		"no routes":                         {`[]`, []int{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			order, ok := WorkingOrder(virtualService(t, "http: "+tc.http), nil)
