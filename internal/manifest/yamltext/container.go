@@ -42,10 +42,19 @@ func (r *rewriter) rebuild(node *yaml.Node, out []element, nested [][]Replacemen
 		}
 	}
 	var text strings.Builder
+	start := c.pieces[0].start
 	for i, e := range out {
+		gap := ""
 		if i > 0 {
-			text.WriteString(c.gap(out, i))
+			gap = c.gap(out, i)
 		}
+		if lead, own := r.lead(c, e); own {
+			gap = gap[:strings.LastIndexByte(gap, '\n')+1] + lead
+			if i == 0 {
+				start = r.lines[r.lineAt(start)]
+			}
+		}
+		text.WriteString(gap)
 		if e.old == isNew {
 			fresh, err := r.fresh(c, e)
 			if err != nil {
@@ -67,7 +76,20 @@ func (r *rewriter) rebuild(node *yaml.Node, out []element, nested [][]Replacemen
 	} else if len(out) > 0 && out[len(out)-1].old == isNew {
 		end += len(c.behind)
 	}
-	return []Replacement{r.shortened(Replacement{c.pieces[0].start, end, text.String()})}, nil
+	return []Replacement{r.shortened(Replacement{start, end, text.String()})}, nil
+}
+
+// lead is what stands on the first line of an element before it, where nothing but white
+// space does: a comment may be further left than what follows it. In a container whose
+// first piece begins on the line of something else it is not told.
+func (r *rewriter) lead(c *container, e element) (lead string, own bool) {
+	if first := c.pieces[0].start; c.flow || r.lines[r.lineAt(first)]+len(r.indentAt(first)) != first {
+		return "", false
+	}
+	if e.old == isNew {
+		return strings.TrimLeft(c.before, "\r\n"), true
+	}
+	return r.indentAt(c.pieces[e.old].start), true
 }
 
 // fill writes the first elements of an empty map or list, which is in flow style.

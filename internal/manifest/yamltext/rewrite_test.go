@@ -197,6 +197,18 @@ func TestRewrite(t *testing.T) {
 			"l: [{a: 1},  {a: 2}, {a: 3}] # c\n", reorder(2, 0, 1),
 			"l: [{a: 3},  {a: 1}, {a: 2}] # c\n",
 		},
+		"an order of items with comments further left": {
+			"l:\n  - a: 1\n#  - a: 0\n  - a: 2\n\n # three\n  - a: 3\n# foot\nm: 1\n", reorder(2, 0, 1),
+			"l:\n # three\n  - a: 3\n  - a: 1\n\n#  - a: 0\n  - a: 2\n# foot\nm: 1\n",
+		},
+		"an order of items of which the first has a comment further left": {
+			"m:\n  k: 1\nl:\n#  - a: 0\n  - a: 1\n  - a: 2\n", reorder(1, 0),
+			"m:\n  k: 1\nl:\n  - a: 2\n#  - a: 0\n  - a: 1\n",
+		},
+		"a new item behind comments further left": {
+			"l:\n  - a: 1\n#  - a: 0\n  - a: 2\n", add(tree{"a": "3"}, "l"),
+			"l:\n  - a: 1\n#  - a: 0\n  - a: 2\n  - a: \"3\"\n",
+		},
 		"a comment above the list stays": {
 			"l:\n# all\n\n- a: 1\n- a: 2\n", reorder(1, 0),
 			"l:\n# all\n\n- a: 2\n- a: 1\n",
