@@ -147,7 +147,7 @@ func (in *input) warnOfLabels(w io.Writer) {
 	for _, ns := range slices.Sorted(maps.Keys(in.labels)) {
 		if mode, known := in.policy.ModeFor(ns, in.labels[ns]); !known {
 			fmt.Fprintf(w, "egress-tls: warning: Namespace %s: label %s is %q, which is no mode; the policy's mode %s applies\n",
-				ns, policy.ModeLabel, in.labels[ns], mode)
+				finding.Printable(ns), policy.ModeLabel, in.labels[ns], mode)
 		}
 	}
 }

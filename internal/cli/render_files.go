@@ -125,7 +125,7 @@ func (r *rendering) writeFiles(w, notes io.Writer, rulesFile string) error {
 		return err
 	}
 	for _, c := range changes {
-		fmt.Fprintf(w, "wrote %s\n", c.path)
+		fmt.Fprintf(w, "wrote %s\n", finding.Printable(c.path))
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (r *rendering) text(src *manifest.Source, notes io.Writer) (string, error) 
 	}
 	text, anew, err := src.Changed(r.change(src))
 	if err == nil && anew != nil && !src.JSON {
-		fmt.Fprintf(notes, "egress-tls: note: %v; so the document is written anew, without its comments\n", anew)
+		fmt.Fprintf(notes, "egress-tls: note: %s; so the document is written anew, without its comments\n", finding.Printable(anew.Error()))
 	}
 	return text, err
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 )
 
 // The exit codes.
@@ -68,7 +70,7 @@ func complain(w io.Writer, err error) {
 			fmt.Fprintf(w, "egress-tls: and %d more\n", len(lines)-i)
 			return
 		}
-		fmt.Fprintf(w, "egress-tls: %s\n", line)
+		fmt.Fprintf(w, "egress-tls: %s\n", finding.Printable(line))
 	}
 }
 

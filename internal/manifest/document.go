@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 )
 
 // Document is one object: a source of its own, or an item of a List.
@@ -23,25 +26,23 @@ type Document struct {
 }
 
 // Name returns "Kind namespace/name", or the kind alone where the object is
-// opaque.
+// opaque, as it may be printed.
 func (d *Document) Name() string {
-	if d.Object == nil {
-		return d.Kind
+	name := d.Kind
+	if d.Object != nil {
+		k := KeyOf(d.Kind, d.Object)
+		name = k.Kind + " " + strings.TrimPrefix(k.Namespace+"/"+k.Name, "/")
 	}
-	k := KeyOf(d.Kind, d.Object)
-	if k.Namespace == "" {
-		return k.Kind + " " + k.Name
-	}
-	return k.Kind + " " + k.Namespace + "/" + k.Name
+	return finding.Printable(name)
 }
 
 // Place returns "file:line" of the field at path within the object, "" being the
-// object itself. It is "" for what stands in no file.
+// object itself, as it may be printed. It is "" for what stands in no file.
 func (d *Document) Place(path string) string {
 	if d.Source.File == "" {
 		return ""
 	}
-	return d.Source.File + ":" + strconv.Itoa(d.Region(path).Line)
+	return finding.Printable(d.Source.File) + ":" + strconv.Itoa(d.Region(path).Line)
 }
 
 // Prefix is what a message about the field at path starts with.
