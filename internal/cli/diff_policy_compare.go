@@ -59,8 +59,11 @@ type answer struct {
 // writing is something that is added to the object or beside it.
 type writing struct {
 	Text string `json:"text"`
-	// Values are all that is written, field by field.
+	// Values are all that is written, field by field. What is added to the object is not told
+	// apart: all of that has the first.
 	Values []string `json:"values"`
+
+	inside bool // the object
 }
 
 type namespaceDiff struct {
@@ -167,7 +170,7 @@ func (in *input) answersUnder(pol *policy.Policy) (map[*manifest.Document]answer
 func (j judgement) writes(written map[string]struct{}) ([]writing, error) {
 	out := []writing{}
 	for _, text := range j.outcome.Changes {
-		out = append(out, writing{Text: text, Values: []string{}})
+		out = append(out, writing{Text: text, Values: []string{}, inside: true})
 	}
 	if len(out) > 0 {
 		tree := j.doc.Tree()
@@ -175,7 +178,7 @@ func (j judgement) writes(written map[string]struct{}) ([]writing, error) {
 		if err := patch(j.doc, tree, j.outcome.Edits); err != nil {
 			return nil, err
 		}
-		// The edits are not told apart by change. The annotation follows from the others.
+		// The annotation follows from the others.
 		out[0].Values = slices.DeleteFunc(without(values("", tree), before), func(line string) bool {
 			return strings.HasPrefix(line, "metadata.annotations."+mutate.InjectedAnnotation+":")
 		})
@@ -233,7 +236,9 @@ func without(a, b []string) []string {
 // the same answer. The mode alone changes none: where nothing is said, all modes say
 // the same.
 func (d answerDiff) compare() (change diffKind, gone, come []string) {
-	before, after := d.said(d.Old), d.said(d.New)
+	// Fields within the object are comparable only where the same things are added to it.
+	fields := slices.Equal(d.Old.inside(), d.New.inside())
+	before, after := d.said(d.Old, fields), d.said(d.New, fields)
 	for _, s := range missing(before, after) {
 		gone = append(gone, s.verb+" "+s.short)
 	}
@@ -265,7 +270,7 @@ type said struct {
 	values            []string
 }
 
-func (d answerDiff) said(a answer) []said {
+func (d answerDiff) said(a answer, fields bool) []said {
 	var out []said
 	for _, f := range a.Findings {
 		about := ""
@@ -276,7 +281,21 @@ func (d answerDiff) said(a answer) []said {
 		out = append(out, said{verb: string(f.Severity), text: about + f.Text(), short: about + short})
 	}
 	for _, w := range a.Writes {
+		if w.inside && !fields {
+			w.Values = nil
+		}
 		out = append(out, said{"adds", w.Text, w.Text, w.Values})
+	}
+	return out
+}
+
+// inside returns what is added to the object itself.
+func (a answer) inside() []string {
+	var out []string
+	for _, w := range a.Writes {
+		if w.inside {
+			out = append(out, w.Text)
+		}
 	}
 	return out
 }

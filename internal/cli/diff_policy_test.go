@@ -74,6 +74,34 @@ func TestDiffPolicyCountsARuleOnce(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(got.out, "+ adds DestinationRule"), got.out)
 }
 
+// What one addition to an object is made of is not taken for part of another one.
+func TestDiffPolicyTellsAdditionsApart(t *testing.T) {
+	file := write(t, "two.yaml", `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: both, namespace: shop}
+spec:
+  hosts: [a.example.com, b.example.com]
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: two, namespace: shop}
+spec:
+  hosts: [two.shop.svc.cluster.local]
+  http:
+  - match: [{uri: {prefix: /a}}]
+    route: [{destination: {host: a.example.com}}]
+  - route: [{destination: {host: b.example.com}}]
+`)
+	exempt := write(t, "exempt.yaml", "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\nexemptions: {hosts: [a.example.com]}\n")
+	got := run("", "diff-policy", "default", exempt, "-f", file)
+	assert.Contains(t, got.out, file+`:9: VirtualService shop/two
+    - adds spec.http[0]: set request headers Host: a.example.com, X-Forwarded-Proto: https
+
+`)
+}
+
 func TestDiffPolicyUnusable(t *testing.T) {
 	wrong := write(t, "policy.yaml", "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\nmode: strict\n")
 	const two = "egress-tls: two policies are compared: give OLD and NEW, each a file or the word default\negress-tls: see 'egress-tls diff-policy --help'\n"
