@@ -15,8 +15,13 @@ import (
 // What a real API server answers only in rare moments; all else is tested with a real one.
 func connect(t *testing.T, answer func(path, token string) (code int, body string)) *Cluster {
 	t.Helper()
+	return connectTo(t, func(r *http.Request) (int, string) { return answer(r.URL.Path, r.URL.Query().Get("continue")) })
+}
+
+func connectTo(t *testing.T, answer func(r *http.Request) (code int, body string)) *Cluster {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		code, body := answer(r.URL.Path, r.URL.Query().Get("continue"))
+		code, body := answer(r)
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
 		fmt.Fprint(w, body)

@@ -60,7 +60,8 @@ func (c *Cluster) WriteReports(ctx context.Context, reports []*policyreport.Repo
 	for i, k := range served {
 		ours, err := c.ourReports(ctx, k, namespace)
 		if err != nil {
-			return out, err
+			errs = append(errs, err)
+			break
 		}
 		if i == 0 {
 			for _, r := range reports {
@@ -116,7 +117,30 @@ func (c *Cluster) ourReports(ctx context.Context, k reportKind, namespace string
 	return out, nil
 }
 
+// writeReport makes want the report of its namespace in the place of old, which may be nil.
+// What another scan, or whoever deletes it, has made of that meanwhile is read again, once.
 func (c *Cluster) writeReport(ctx context.Context, k reportKind, old, want *policyreport.Report, now metav1.Timestamp, done *Written) error {
+	err := c.putReport(ctx, k, old, want, now, done)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || old != nil && apierrors.IsNotFound(err) {
+		ours, listErr := c.ourReports(ctx, k, want.Namespace)
+		if listErr != nil {
+			return listErr
+		}
+		old = ours[want.Namespace]
+		err = c.putReport(ctx, k, old, want, now, done)
+	}
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
+		return nil // The namespace goes, and its report with it.
+	case old == nil && apierrors.IsAlreadyExists(err):
+		return fmt.Errorf("%s %s/%s is not touched: it lacks the label %s=%s, so it is none of ours", k.kind, want.Namespace, want.Name, policyreport.ManagedByLabel, policyreport.Name)
+	case err != nil:
+		return fmt.Errorf("failed to write %s %s/%s: %w", k.kind, want.Namespace, want.Name, err)
+	}
+	return nil
+}
+
+func (c *Cluster) putReport(ctx context.Context, k reportKind, old, want *policyreport.Report, now metav1.Timestamp, done *Written) error {
 	made, same := want.Replaces(old, now)
 	if same {
 		done.Unchanged++
@@ -125,20 +149,14 @@ func (c *Cluster) writeReport(ctx context.Context, k reportKind, old, want *poli
 	made.TypeMeta = metav1.TypeMeta{APIVersion: k.group + "/" + k.version, Kind: k.kind}
 	body, err := json.Marshal(made)
 	if err != nil {
-		return fmt.Errorf("failed to encode %s %s/%s: %w", k.kind, made.Namespace, made.Name, err)
+		return err
 	}
-	doing, counter, request := "update", &done.Updated, c.client.Put().AbsPath(k.path(made.Namespace), made.Name)
+	counter, request := &done.Updated, c.client.Put().AbsPath(k.path(made.Namespace), made.Name)
 	if old == nil {
-		doing, counter, request = "create", &done.Created, c.client.Post().AbsPath(k.path(made.Namespace))
+		counter, request = &done.Created, c.client.Post().AbsPath(k.path(made.Namespace))
 	}
-	err = request.SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Error()
-	switch {
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), old == nil && apierrors.IsNotFound(err):
-		return nil // The namespace goes, and its report with it.
-	case old == nil && apierrors.IsAlreadyExists(err):
-		return fmt.Errorf("%s %s/%s is not touched: it lacks the label %s=%s, so it is none of ours", k.kind, made.Namespace, made.Name, policyreport.ManagedByLabel, policyreport.Name)
-	case err != nil:
-		return fmt.Errorf("failed to %s %s %s/%s: %w", doing, k.kind, made.Namespace, made.Name, err)
+	if err := request.SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Error(); err != nil {
+		return err
 	}
 	*counter++
 	return nil
@@ -151,8 +169,8 @@ func (c *Cluster) deleteReport(ctx context.Context, k reportKind, stale *policyr
 	}
 	err = c.client.Delete().AbsPath(k.path(stale.Namespace), stale.Name).SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Error()
 	switch {
-	case apierrors.IsNotFound(err):
-		return nil
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		return nil // Another scan has deleted it, or found something meanwhile.
 	case err != nil:
 		return fmt.Errorf("failed to delete %s %s/%s: %w", k.kind, stale.Namespace, stale.Name, err)
 	}
