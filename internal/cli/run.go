@@ -34,7 +34,7 @@ const maxErrors = 20
 // Run carries out the command line args, without the program's name, and returns
 // the exit code. version is what the version command prints.
 func Run(args []string, s Streams, version string) int {
-	// Output goes out whole or, where an error comes up, not at all.
+	// Output goes out whole or, where an error comes up before it is, not at all.
 	var out bytes.Buffer
 	root := newRoot(s, &out, version)
 	if args == nil {
@@ -42,7 +42,8 @@ func Run(args []string, s Streams, version string) int {
 	}
 	root.SetArgs(args)
 	err := root.Execute()
-	if err == nil || errors.Is(err, errFound) {
+	_, unreported := errors.AsType[*unreportedError](err)
+	if err == nil || unreported || errors.Is(err, errFound) {
 		if _, writeErr := s.Out.Write(out.Bytes()); writeErr != nil && out.Len() > 0 {
 			err = fmt.Errorf("failed to write the output: %w", writeErr)
 		}

@@ -59,10 +59,9 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			if err != nil {
 				return err
 			}
+			var reportErr error
 			if report {
-				if err := in.report(cmd, s, input, v, result); err != nil {
-					return err
-				}
+				reportErr = in.report(cmd, s, input, v, result)
 			}
 			switch w, st := cmd.OutOrStdout(), color.style(s.Out); {
 			case out.value == "json":
@@ -77,7 +76,10 @@ Exit codes: 0 no error, 1 errors found, 2 unusable input or usage.`,
 			default:
 				writeScanText(w, st, input, v, result)
 			}
-			if err == nil && finding.HasErrors(v.findings) {
+			switch {
+			case err == nil && reportErr != nil:
+				err = &unreportedError{reportErr}
+			case err == nil && finding.HasErrors(v.findings):
 				err = errFound
 			}
 			return err
@@ -115,9 +117,12 @@ func (in *inputs) report(cmd *cobra.Command, s Streams, read *input, v verdict, 
 		return err
 	}
 	written, err := c.WriteReports(cmd.Context(), reports, in.only, metav1.Timestamp{Seconds: time.Now().Unix()})
-	if err != nil {
-		return err
+	if err == nil || written != (cluster.Written{Kind: written.Kind}) {
+		fmt.Fprintf(s.Err, "egress-tls: note: %s\n", written)
 	}
-	fmt.Fprintf(s.Err, "egress-tls: note: %s\n", written)
-	return nil
+	return err
 }
+
+// unreportedError says that not all reports could be written. What was found is printed all the
+// same: a report is in the hands of whoever owns its namespace.
+type unreportedError struct{ error }

@@ -68,7 +68,7 @@ func report(t *testing.T, args ...string) string {
 
 func TestReportsWithoutTheirKind(t *testing.T) {
 	site(t)
-	assert.Equal(t, result{2, "", noPolicy + "egress-tls: reports cannot be written: the cluster serves neither reports.openreports.io v1alpha1 nor policyreports.wgpolicyk8s.io v1alpha2; install the CRDs of OpenReports, or those that Kyverno brings\n"},
+	assert.Equal(t, result{2, egressTLS(t, "", "scan").stdout, noPolicy + "egress-tls: reports cannot be written: the cluster serves neither reports.openreports.io v1alpha1 nor policyreports.wgpolicyk8s.io v1alpha2; install the CRDs of OpenReports, or those that Kyverno brings\n"},
 		egressTLS(t, "", "scan", "--report"))
 }
 
@@ -117,12 +117,15 @@ func testReports(t *testing.T, as string) {
 	assert.Equal(t, "egress-tls: note: Report: none\n", report(t, "-n", "idle"))
 	assert.Equal(t, "egress-tls: note: Report: 1 unchanged, 1 deleted\n", report(t))
 
-	// Another's report is left alone, and keeps no other from being written.
+	// Another's report is left alone, and keeps no other from being written, nor what was found
+	// from being printed.
 	kubectl(t, "", "label", "reports", "-n", "shop", "egress-tls", "app.kubernetes.io/managed-by=someone", "--overwrite")
 	before = versions(t, "reports")
 	kubectl(t, "", "label", "namespace", "legacy", "--overwrite", "egress-tls.dev/mode=audit")
 	got := egressTLS(t, "", "scan", "--report", as)
-	assert.Equal(t, result{2, "", noPolicy + "egress-tls: Report shop/egress-tls is not touched: it lacks the label app.kubernetes.io/managed-by=egress-tls, so it is none of ours\n"}, got)
+	assert.Equal(t, result{2, egressTLS(t, "", "scan", as).stdout, noPolicy +
+		"egress-tls: note: Report: 1 created\n" +
+		"egress-tls: Report shop/egress-tls is not touched: it lacks the label app.kubernetes.io/managed-by=egress-tls, so it is none of ours\n"}, got)
 	now := versions(t, "reports")
 	assert.Equal(t, before["shop/egress-tls"], now["shop/egress-tls"])
 	assert.Contains(t, now, "legacy/egress-tls")
