@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -118,6 +119,31 @@ func TestClustersThatCannotBeRead(t *testing.T) {
 			})
 			_, err := c.Objects(t.Context(), func(string, int, int64) {})
 			assert.EqualError(t, err, tc.want)
+		})
+	}
+}
+
+// The defaults are no answer to a question that can be asked again.
+func TestPolicyThatCannotBeReadNow(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason string
+		code   int
+		unread bool
+	}{
+		"it is not for this user": {"Forbidden", http.StatusForbidden, true},
+		"it is not there":         {"NotFound", http.StatusNotFound, true},
+		"the API server is ill":   {"InternalError", http.StatusInternalServerError, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := connect(t, func(path, _ string) (int, string) {
+				if path == "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/egress-tls-webhook" {
+					return http.StatusOK, `{"webhooks":[{"clientConfig":{"service":{"namespace":"system"}}}]}`
+				}
+				return tc.code, status(tc.code, tc.reason, "no")
+			})
+			_, _, err := c.Policy(t.Context())
+			require.EqualError(t, err, "no")
+			assert.Equal(t, tc.unread, errors.As(err, new(*UnreadError)))
 		})
 	}
 }

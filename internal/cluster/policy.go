@@ -24,10 +24,24 @@ const (
 // ErrNotInstalled says that there is no webhook whose policy could be read.
 var ErrNotInstalled = errors.New("no webhook is installed")
 
+// UnreadError says that a webhook is installed whose policy is not there, or not for this
+// user.
+type UnreadError struct{ error }
+
 // Policy returns the policy file of the webhook that is installed, and where it stands.
-// That is the ConfigMap egress-tls-webhook-policy, or, as kustomize appends a hash to
-// that name, the one that the Deployment mounts.
+// That is the ConfigMap that the Deployment mounts, or, where that does not tell,
+// egress-tls-webhook-policy; kustomize appends a hash to that name.
 func (c *Cluster) Policy(ctx context.Context) (file []byte, place string, err error) {
+	file, place, err = c.policy(ctx)
+	if absent(err) {
+		err = &UnreadError{err}
+	}
+	return file, place, err
+}
+
+func absent(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) }
+
+func (c *Cluster) policy(ctx context.Context) (file []byte, place string, err error) {
 	var webhook admissionregistrationv1.ValidatingWebhookConfiguration
 	err = c.object(ctx, "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/"+webhookName, &webhook)
 	if apierrors.IsNotFound(err) {
@@ -43,37 +57,35 @@ func (c *Cluster) Policy(ctx context.Context) (file []byte, place string, err er
 		}
 	}
 	if namespace == "" {
-		return nil, "", fmt.Errorf("ValidatingWebhookConfiguration %s names no Service", webhookName)
+		return nil, "", &UnreadError{fmt.Errorf("ValidatingWebhookConfiguration %s names no Service", webhookName)}
+	}
+	name, err := c.policyConfigMap(ctx, namespace)
+	if err != nil {
+		return nil, "", err
 	}
 	var configMap corev1.ConfigMap
-	name, err := c.policyConfigMap(ctx, namespace, &configMap)
-	if err != nil {
+	if err := c.object(ctx, "/api/v1/namespaces/"+namespace+"/configmaps/"+name, &configMap); err != nil {
 		return nil, "", err
 	}
 	place = fmt.Sprintf("ConfigMap %s/%s", namespace, name)
 	text, ok := configMap.Data[policyFile]
 	if !ok {
-		return nil, "", fmt.Errorf("%s has no %s", place, policyFile)
+		return nil, "", &UnreadError{fmt.Errorf("%s has no %s", place, policyFile)}
 	}
 	return []byte(text), place, nil
 }
 
-func (c *Cluster) policyConfigMap(ctx context.Context, namespace string, out *corev1.ConfigMap) (name string, err error) {
-	configMaps := "/api/v1/namespaces/" + namespace + "/configmaps/"
-	err = c.object(ctx, configMaps+policyName, out)
-	if !apierrors.IsNotFound(err) {
-		return policyName, err
-	}
+func (c *Cluster) policyConfigMap(ctx context.Context, namespace string) (name string, err error) {
 	var deployment appsv1.Deployment
-	if err := c.object(ctx, "/apis/apps/v1/namespaces/"+namespace+"/deployments/"+webhookName, &deployment); err != nil {
+	if err := c.object(ctx, "/apis/apps/v1/namespaces/"+namespace+"/deployments/"+webhookName, &deployment); err != nil && !absent(err) {
 		return "", err
 	}
 	for _, v := range deployment.Spec.Template.Spec.Volumes {
 		if v.Name == volumeName && v.ConfigMap != nil {
-			return v.ConfigMap.Name, c.object(ctx, configMaps+v.ConfigMap.Name, out)
+			return v.ConfigMap.Name, nil
 		}
 	}
-	return "", err
+	return policyName, nil
 }
 
 func (c *Cluster) object(ctx context.Context, path string, into any) error {

@@ -53,16 +53,16 @@ func testInstalledPolicy(t *testing.T, as string) {
 	assert.Equal(t, refused, summary(noPolicy))
 	kubectl(t, installation, "apply", "-f", "-")
 	after(t, installation, "delete", "-f", "-")
-	assert.Equal(t, refused, summary(unread(`deployments.apps "egress-tls-webhook" not found`)))
+	assert.Equal(t, refused, summary(unread(`configmaps "egress-tls-webhook-policy" not found`)))
+	kubectl(t, configMap("", "mode: warn"), "apply", "-f", "-")
+	assert.Equal(t, warned, summary(""))
 	kubectl(t, deployment, "apply", "-f", "-")
-	assert.Equal(t, refused, summary(unread(`configmaps "egress-tls-webhook-policy-2h5k" not found`)))
+	assert.Equal(t, refused, summary(unread(`configmaps "egress-tls-webhook-policy-2h5k" not found`)), "what is mounted counts")
 	kubectl(t, configMap("-2h5k", "routeOrder: Warn"), "apply", "-f", "-")
 	assert.Equal(t, warned, summary(""))
-	kubectl(t, configMap("", "mode: enforce"), "apply", "-f", "-")
-	assert.Equal(t, refused, summary(""))
 
 	// One that the webhook itself would not take.
-	kubectl(t, configMap("", "mode: strict"), "apply", "-f", "-")
-	assert.Equal(t, result{2, "", "egress-tls: ConfigMap egress-tls-system/egress-tls-webhook-policy:3: mode: unknown value \"strict\"; it takes: enforce, warn, audit, off\n"},
+	kubectl(t, configMap("-2h5k", "mode: strict"), "apply", "-f", "-")
+	assert.Equal(t, result{2, "", "egress-tls: ConfigMap egress-tls-system/egress-tls-webhook-policy-2h5k:3: mode: unknown value \"strict\"; it takes: enforce, warn, audit, off\n"},
 		egressTLS(t, "", "scan", as))
 }
