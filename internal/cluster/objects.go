@@ -142,7 +142,12 @@ func (c *Cluster) list(ctx context.Context, path string, selector url.Values, pr
 		if err := json.Unmarshal(raw, page); err != nil {
 			return nil, fmt.Errorf("the API server's answer cannot be read: %w", err)
 		}
-		items = append(items, page.Items...)
+		for _, item := range page.Items { // Here, so that no more of it than a page is held.
+			if item.Raw, err = withoutManagedFields(item.Raw); err != nil {
+				return nil, fmt.Errorf("the API server's answer cannot be read: %w", err)
+			}
+			items = append(items, item)
+		}
 		var left int64
 		if page.RemainingItemCount != nil {
 			left = *page.RemainingItemCount
@@ -155,4 +160,25 @@ func (c *Cluster) list(ctx context.Context, path string, selector url.Values, pr
 	pages.PageSize = c.chunkSize
 	_, _, err := pages.List(ctx, metav1.ListOptions{})
 	return items, err
+}
+
+// withoutManagedFields drops what may be the larger half of a stored object and says
+// nothing about it.
+func withoutManagedFields(raw []byte) ([]byte, error) {
+	var object, meta map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(object["metadata"], &meta); err != nil {
+		return nil, err
+	}
+	if _, has := meta["managedFields"]; !has {
+		return raw, nil
+	}
+	delete(meta, "managedFields")
+	var err error
+	if object["metadata"], err = json.Marshal(meta); err != nil {
+		return nil, err
+	}
+	return json.Marshal(object)
 }

@@ -60,7 +60,7 @@ func TestForgottenPagesAreReadAgain(t *testing.T) {
 		if asked == 1 {
 			return http.StatusOK, `{"metadata":{"continue":"x","remainingItemCount":1},"items":[{"metadata":{"name":"a"}}]}`
 		}
-		return http.StatusOK, `{"items":[{"metadata":{"name":"b"}},{"metadata":{"name":"c"}}]}`
+		return http.StatusOK, `{"items":[{"metadata":{"name":"b"}},{"metadata":{"managedFields":[{"manager":"kubectl"}],"name":"c"}}]}`
 	})
 	var told []string
 	got, err := c.Objects(t.Context(), func(resource string, read int, left int64) {
@@ -101,6 +101,10 @@ func TestClustersThatCannotBeRead(t *testing.T) {
 		"out of order": {
 			"/api/v1/services", status(http.StatusInternalServerError, "InternalError", "etcd is away"), http.StatusInternalServerError,
 			"failed to list services: etcd is away",
+		},
+		"no object": {
+			"/api/v1/services", `{"items":[[]]}`, http.StatusOK,
+			"failed to list services: the API server's answer cannot be read: json: cannot unmarshal array into Go value of type map[string]json.RawMessage",
 		},
 		"something else": {
 			"/api/v1/services", "hello", http.StatusOK,

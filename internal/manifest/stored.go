@@ -1,23 +1,16 @@
 package manifest
 
-import (
-	"encoding/json"
-	"fmt"
-
-	"sigs.k8s.io/yaml"
-)
+import "sigs.k8s.io/yaml"
 
 // Stored returns an empty set, for AddStored.
 func Stored() *Set { return &Set{byKey: map[Key]*Document{}} }
 
-// AddStored adds an object of the given version and kind as the API server holds it.
+// AddStored adds an object of the given version and kind as the API server holds it, without
+// managedFields.
 // It stands in no file: its Place is "".
 func (s *Set) AddStored(apiVersion, kind string, raw []byte) error {
-	raw, err := withoutManagedFields(raw)
-	if err != nil {
-		return fmt.Errorf("failed to read a stored %s: %w", kind, err)
-	}
 	d := &Document{Source: newSource("", chunk{}, "", 1, raw, false), APIVersion: apiVersion, Kind: kind, json: raw}
+	var err error
 	if d.Object, err = decode(d, ""); err != nil {
 		return err
 	}
@@ -52,25 +45,4 @@ func (s *Set) SplitStored(namespace string) (within, others *Set) {
 		_ = to.putStored(d) // Each is there once already.
 	}
 	return within, others
-}
-
-// withoutManagedFields drops what may be the larger half of a stored object and says
-// nothing about it.
-func withoutManagedFields(raw []byte) ([]byte, error) {
-	var object, meta map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &object); err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(object["metadata"], &meta); err != nil {
-		return nil, err
-	}
-	if _, has := meta["managedFields"]; !has {
-		return raw, nil
-	}
-	delete(meta, "managedFields")
-	var err error
-	if object["metadata"], err = json.Marshal(meta); err != nil {
-		return nil, err
-	}
-	return json.Marshal(object)
 }
