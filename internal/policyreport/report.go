@@ -88,11 +88,10 @@ func (r *Report) Found(f finding.Finding, uid types.UID) {
 	if f.Severity == finding.Error {
 		result.Severity, result.Result, result.Scored = "high", "fail", true
 	}
-	if f.Remedy != "" {
-		result.Properties["remedy"] = text(f.Remedy)
-	}
-	if len(f.CoveredBy) > 0 {
-		result.Properties["coveredBy"] = text(strings.Join(f.CoveredBy, ", "))
+	for name, value := range map[string]string{"remedy": f.Remedy, "coveredBy": strings.Join(f.CoveredBy, ", "), "host": f.Host} {
+		if value != "" {
+			result.Properties[name] = text(value)
+		}
 	}
 	r.add(result, f.Object, uid)
 }

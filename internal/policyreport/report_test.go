@@ -72,7 +72,8 @@ func TestNamesCannotObeyATerminal(t *testing.T) {
 	r := New("shop")
 	f := dead("a", finding.Warning)
 	f.Message, f.Remedy, f.CoveredBy = "a\x1b[2Jb", "c\nd", []string{"spec.http[0]", "\u202e"}
+	f.Host = "api.example.com"
 	r.Found(f, "")
 	assert.Equal(t, `a\x1b[2Jb`, r.Results[0].Message)
-	assert.Equal(t, map[string]string{"remedy": `c\nd`, "coveredBy": `spec.http[0], \u202e`}, r.Results[0].Properties)
+	assert.Equal(t, map[string]string{"remedy": `c\nd`, "coveredBy": `spec.http[0], \u202e`, "host": "api.example.com"}, r.Results[0].Properties)
 }
