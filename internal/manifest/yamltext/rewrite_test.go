@@ -281,10 +281,12 @@ func TestEncode(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "kind: K\nmetadata:\n  name: m\n  labels:\n    \"y\": \"443\"\nspec:\n  host: a\n  exportTo:\n  - .\n  b: 1.10\n", text)
 
-	text, err = yamltext.EncodeJSON(tree{"a": tree{"b": "<"}}, "{\n\t\"a\": 1\n}")
-	require.NoError(t, err)
-	assert.Equal(t, "{\n\t\"a\": {\n\t\t\"b\": \"<\"\n\t}\n}\n", text)
-	text, err = yamltext.EncodeJSON(tree{"a": tree{"b": "<"}}, "{}")
-	require.NoError(t, err)
-	assert.Equal(t, "{\"a\":{\"b\":\"<\"}}\n", text)
+	for like, want := range map[string]string{
+		"{\n\t\"a\": 1\n}": "{\n\t\"a\": {\n\t\t\"b\": \"<\"\n\t}\n}\n",
+		"{}":               "{\"a\":{\"b\":\"<\"}}\n",
+	} {
+		text, err = yamltext.EncodeJSON(tree{"a": tree{"b": "<"}}, like)
+		require.NoError(t, err)
+		assert.Equal(t, want, text)
+	}
 }
