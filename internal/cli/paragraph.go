@@ -92,7 +92,7 @@ func (t *paragraph) mark(f finding.Finding) {
 	switch {
 	case path == "":
 		path, text = "metadata.name", markText(f.Code)
-	case len(f.CoveredBy) > 0 && !strings.Contains(path, ".match"):
+	case strings.Count(path, "[") == 1 && isDead(f.Code):
 		path += ".match"
 	}
 	t.frames.add(newMark(doc, path, text, "^", func(text string) string { return t.style.severity(f.Severity, text) }))
@@ -118,6 +118,11 @@ func coverText(f finding.Finding) string {
 		return "takes these requests too"
 	}
 	return "takes these requests first"
+}
+
+// isDead reports whether the finding is that a whole route is dead: its matches say why.
+func isDead(code finding.Code) bool {
+	return code == finding.CatchAllNotLast || code == finding.UnreachableRoute || code == finding.ShadowedByVirtualService
 }
 
 // markText says of the marked field what the finding is.
