@@ -96,6 +96,13 @@ func eval[T any](p *page, expression string) T {
 	return got
 }
 
+// eventually waits for what the browser tells the page in its own time.
+func (p *page) eventually(condition string) {
+	p.t.Helper()
+	_, err := chromedp.Run(p.tab, chromedp.Poll[bool](condition))
+	require.NoError(p.t, err, condition)
+}
+
 // texts returns the text of all elements of a selector that can be seen.
 func (p *page) texts(selector string) []string {
 	p.t.Helper()

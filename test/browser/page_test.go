@@ -200,8 +200,7 @@ func testLinks(p *page) {
 	p.do(chromedp.SendKeys(chromedp.CSS("#search"), "nothing like it"))
 	assert.Empty(p.t, p.texts("table.hosts tbody"))
 	p.do(chromedp.Evaluate[chromedp.Void](`void (location.hash = "#host-*.idp.example")`))
-	_, err := chromedp.Run(p.tab, chromedp.Poll[bool](`document.querySelectorAll(".opened").length === 1`))
-	require.NoError(p.t, err)
+	p.eventually(`document.querySelectorAll(".opened").length === 1`)
 	assert.Len(p.t, p.texts("table.hosts tbody"), hosts)
 	assert.Equal(p.t, "host-*.idp.example", eval[string](p, `document.querySelector(".opened").id`))
 
@@ -221,7 +220,7 @@ func testColours(p *page) {
 		assert.Equal(p.t, map[string]string{"light": light, "dark": dark}[scheme], ground())
 		assert.Empty(p.t, eval[[]string](p, unreadable), scheme)
 	}
-	assert.Equal(p.t, []string{"Light"}, p.texts("#theme"))
+	p.eventually(`document.getElementById("theme").textContent === "Light"`)
 	p.click("#theme")
 	assert.Equal(p.t, light, ground(), "the button wins over the system")
 	p.do(chromedp.Reload())
