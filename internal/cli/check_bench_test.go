@@ -130,7 +130,7 @@ spec:
 func writeRepository(tb testing.TB, object func(*strings.Builder, int), n int) string {
 	tb.Helper()
 	dir := tb.TempDir()
-	for f := 0; f < n/20; f++ {
+	for f := range n / 20 {
 		var text strings.Builder
 		for i := range 5 {
 			object(&text, f*5+i)

@@ -76,9 +76,9 @@ func TestReportsThatChangeMeanwhile(t *testing.T) {
 			}
 			got, err := c.WriteReports(t.Context(), reports, "", metav1.Timestamp{})
 			if tc.err == "" {
-				assert.NoError(t, err)
+				require.NoError(t, err)
 			} else {
-				assert.EqualError(t, err, tc.err)
+				require.EqualError(t, err, tc.err)
 			}
 			tc.want.Kind = "Report"
 			assert.Equal(t, tc.want, got)

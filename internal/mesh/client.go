@@ -265,9 +265,10 @@ func (w *World) sidecars(vs *networkingv1.VirtualService, sources []string, host
 // namespacesOf returns the namespaces that have a ServiceEntry or a DestinationRule for host,
 // or get one by name.
 func (w *World) namespacesOf(host string) []string {
-	if known, ok := w.namespaces.Load(host); ok {
-		return known.([]string)
-	}
+	return w.namespaces.get(host, func() []string { return w.lookUpNamespaces(host) })
+}
+
+func (w *World) lookUpNamespaces(host string) []string {
 	own := map[string]struct{}{}
 	for _, se := range w.entries[host] {
 		addNamed(own, se.Namespace, se.Spec.GetExportTo())
@@ -277,9 +278,7 @@ func (w *World) namespacesOf(host string) []string {
 			addNamed(own, dr.Namespace, dr.Spec.GetExportTo())
 		}
 	}
-	out := slices.Collect(maps.Keys(own))
-	w.namespaces.Store(host, out)
-	return out
+	return slices.Collect(maps.Keys(own))
 }
 
 // addNamed adds an object's namespace to set, and those that it is exported to by name.

@@ -63,12 +63,7 @@ func (w *World) CalledService(client Client, host string) *Service {
 // serviceOf remembers what it answered.
 func (w *World) serviceOf(client Client, host string) *Service {
 	key := serviceKey{client.Namespace, client.Gateway, host}
-	if known, ok := w.known.Load(key); ok {
-		return known.(*Service)
-	}
-	svc := w.lookUpService(client, host)
-	w.known.Store(key, svc)
-	return svc
+	return w.known.get(key, func() *Service { return w.lookUpService(client, host) })
 }
 
 // serviceKey is all of a client that a service depends on.

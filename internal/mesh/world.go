@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -113,8 +112,8 @@ type World struct {
 	replaced map[string][]*networkingv1.DestinationRule // instead of rules, see WithRules
 
 	// What was asked before.
-	known      *sync.Map // answers of Service, which no rule changes
-	namespaces *sync.Map // answers of namespacesOf
+	known      *memo[serviceKey, *Service] // which no rule changes
+	namespaces *memo[string, []string]
 }
 
 // NewWorld indexes objs. Cost is linear in their size.
@@ -130,7 +129,7 @@ func NewWorld(objs Objects, opts Options) *World {
 		roots:    map[types.NamespacedName][]*networkingv1.VirtualService{},
 		gateways: map[types.NamespacedName]*networkingv1.Gateway{},
 		services: map[string][]*corev1.Service{},
-		known:    &sync.Map{}, namespaces: &sync.Map{},
+		known:    &memo[serviceKey, *Service]{}, namespaces: &memo[string, []string]{},
 	}
 	for _, se := range objs.ServiceEntries {
 		for _, h := range ServiceEntryHosts(se) {
@@ -223,7 +222,7 @@ func (w *World) RulesFor(host string) []*networkingv1.DestinationRule {
 // host; nothing else is different.
 func (w *World) WithRules(host string, rules []*networkingv1.DestinationRule) *World {
 	out := *w
-	out.namespaces = &sync.Map{}
+	out.namespaces = &memo[string, []string]{}
 	out.replaced = maps.Clone(w.replaced)
 	if out.replaced == nil {
 		out.replaced = map[string][]*networkingv1.DestinationRule{}
