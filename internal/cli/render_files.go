@@ -131,9 +131,10 @@ func (r *rendering) writeFiles(w, notes io.Writer, rulesFile string) error {
 }
 
 // replaceFiles writes each file beside its old one and, when all are there, puts them
-// in their place: no file is ever half written.
+// in their place: no file is ever half written, and none that has changed since it was
+// read.
 func replaceFiles(changes []fileChange) (err error) {
-	temporary := map[string]string{} // by the file that it becomes
+	var temporary []string
 	defer func() {
 		for _, path := range temporary {
 			err = errors.Join(err, os.Remove(path))
@@ -141,33 +142,57 @@ func replaceFiles(changes []fileChange) (err error) {
 	}()
 	targets := make([]string, len(changes))
 	for i, c := range changes {
-		target, mode := c.path, os.FileMode(0o644)
-		if !c.isNew {
-			if target, err = filepath.EvalSymlinks(c.path); err != nil {
-				return fmt.Errorf("nothing is written: %w", err)
-			}
-			info, err := os.Stat(target)
-			if err != nil {
-				return fmt.Errorf("nothing is written: %w", err)
-			}
-			mode = info.Mode().Perm()
+		target, mode, err := c.target()
+		if err != nil {
+			return fmt.Errorf("nothing is written: %w", err)
 		}
 		targets[i] = target
 		path, err := writeBeside(target, c.after, mode)
 		if path != "" {
-			temporary[target] = path
+			temporary = append(temporary, path)
 		}
 		if err != nil {
 			return fmt.Errorf("nothing is written: failed to write %s: %w", c.path, err)
 		}
 	}
 	for i, target := range targets {
-		if err := os.Rename(temporary[target], target); err != nil {
+		if err := os.Rename(temporary[0], target); err != nil {
 			return fmt.Errorf("%d of %d files are written: %w", i, len(changes), err)
 		}
-		delete(temporary, target)
+		temporary = temporary[1:]
 	}
 	return nil
+}
+
+// target returns the file that is written, behind links, and its mode: one that is still as
+// it was read.
+func (c fileChange) target() (path string, mode os.FileMode, err error) {
+	if c.isNew {
+		if _, err := os.Lstat(c.path); err == nil {
+			return "", 0, fmt.Errorf("%s is there by now", c.path)
+		}
+		return c.path, 0o644, nil
+	}
+	if path, err = filepath.EvalSymlinks(c.path); err != nil {
+		return "", 0, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return "", 0, fmt.Errorf("%s is no regular file", c.path)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // One that is read-only is meant to stay.
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() { _ = f.Close() }() // It was only read.
+	now, err := io.ReadAll(f)
+	if err == nil && string(now) != c.before {
+		err = fmt.Errorf("%s has changed since it was read", c.path)
+	}
+	return path, info.Mode().Perm(), err
 }
 
 // writeBeside writes a temporary file, whose path it returns as soon as there is one.

@@ -159,6 +159,36 @@ func TestRenderInPlaceIsAllOrNothing(t *testing.T) {
 	assert.Len(t, entries, 1, "no temporary file is left")
 }
 
+// What others write meanwhile is not lost, and what cannot be written is not replaced.
+func TestReplaceFilesKeepsWhatIsNew(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"a", "b", "locked"} {
+		require.NoError(t, os.WriteFile(name, []byte("old"), 0o600))
+	}
+	require.NoError(t, os.Chmod("locked", 0o400))
+	first := fileChange{path: "a", before: "old", after: "new"}
+	for _, c := range []struct {
+		second fileChange
+		want   string
+	}{
+		{fileChange{path: "b", before: "older", after: "new"}, "nothing is written: b has changed since it was read"},
+		{fileChange{path: "b", after: "new", isNew: true}, "nothing is written: b is there by now"},
+		{fileChange{path: ".", after: "new"}, "nothing is written: . is no regular file"},
+		{fileChange{path: "locked", before: "old", after: "new"}, "nothing is written: open locked: permission denied"},
+	} {
+		if c.second.path == "locked" && os.Getuid() == 0 {
+			continue // Root may write anything.
+		}
+		require.EqualError(t, replaceFiles([]fileChange{first, c.second}), c.want)
+		assert.Equal(t, []string{"old", "old", "old"}, contents(t, "a", "b", "locked"))
+	}
+	require.NoError(t, replaceFiles([]fileChange{first}))
+	entries, err := os.ReadDir(".")
+	require.NoError(t, err)
+	assert.Len(t, entries, 3, "no temporary file is left")
+	assert.Equal(t, []string{"new", "old", "old"}, contents(t, "a", "b", "locked"))
+}
+
 func TestRenderRulesFile(t *testing.T) {
 	copies(t, "sidecar.yaml", "ingress.yaml")
 	args := []string{"render", "--in-place", "--rules-file", "tls.yaml", "-f"}
