@@ -96,6 +96,7 @@ func TestLoadErrors(t *testing.T) {
 		"no line":       {"---\n\ta: b\n", "stdin:2: invalid YAML: found character that cannot start any token"},
 		"template":      {"a: {{ .Values.x }}\n", `stdin:1: invalid YAML: invalid map key: map[interface {}]interface {}{".Values.x":interface {}(nil)}`},
 		"key twice":     {"# c\na: 1\nb: 2\na: 3\n", `stdin:4: invalid YAML: key "a" already set in map`},
+		"merged key":    {"a: &a {b: 1}\nc:\n  <<: *a\n  d: 1\n  d: 2\n", `stdin:5: invalid YAML: key "d" already set in map`},
 		"not a number":  {"a: .nan\n", "stdin:1: invalid YAML: json: unsupported value: NaN"},
 		"alias":         {"a: &a [*a]\n", "stdin:1: invalid YAML: anchor 'a' value contains itself"},
 		"scalar":        {"---\n\nhello\n", "stdin:3: expected a Kubernetes object, got a scalar"},

@@ -103,6 +103,7 @@ func TestRegion(t *testing.T) {
   - <<: *one
     rewrite: {uri: /}
   - <<: [{rewrite: {uri: /}}, *one]
+    name: d
   tls: *m
 `, map[string]string{
 			"spec.hosts":            "5: hosts: &h [a]",
@@ -113,7 +114,8 @@ func TestRegion(t *testing.T) {
 			"spec.http[2].match":    "9-10: match: &m",
 			"spec.http[3].rewrite":  "14: rewrite: {uri: /}",
 			"spec.http[3].match[0]": "10: name: c",
-			"spec.tls":              "15: tls: *m",
+			"spec.http[3].name":     "15: name: d",
+			"spec.tls":              "16: tls: *m",
 			"spec.tls[0].name":      "10: name: c",
 		}},
 	} {

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/egress-tls/egress-tls-webhook/internal/manifest/yamltext"
 )
 
@@ -118,7 +116,7 @@ func (s *Source) read(text string) map[string]any {
 	raw := []byte(text)
 	if !s.JSON {
 		var err error
-		if raw, err = yaml.YAMLToJSONStrict(raw); err != nil {
+		if raw, err = toJSON(text); err != nil {
 			return nil
 		}
 	}

@@ -85,7 +85,7 @@ func parseChunk(file string, c chunk) ([]*Source, error) {
 			return out, err
 		}
 	}
-	raw, err := yaml.YAMLToJSONStrict([]byte(c.text))
+	raw, err := toJSON(c.text)
 	if err != nil {
 		return nil, yamlError(file, c, err)
 	}
@@ -149,12 +149,42 @@ func notAnObject(s *Source, line int, raw []byte) error {
 	return fmt.Errorf("%s:%d: expected a Kubernetes object, got %s", s.File, line, what)
 }
 
+// toJSON reads YAML strictly: a key twice in one map is an error. The parser takes a key
+// for twice that a map has besides the one it merges in (<<), too, which is what merging
+// is for.
+func toJSON(text string) ([]byte, error) {
+	raw, err := yaml.YAMLToJSONStrict([]byte(text))
+	if err != nil && strings.Contains(text, "<<") && !hasKeyTwice(parseSyntax(text, false)) {
+		return yaml.YAMLToJSON([]byte(text))
+	}
+	return raw, err
+}
+
+// hasKeyTwice reports whether a map below node, or what is no syntax at all, has one.
+func hasKeyTwice(node *yamlv3.Node) bool {
+	if node == nil {
+		return true
+	}
+	seen := map[string]bool{}
+	for i, c := range node.Content {
+		if node.Kind == yamlv3.MappingNode && i%2 == 0 && c.Kind == yamlv3.ScalarNode {
+			if seen[c.Value] {
+				return true
+			}
+			seen[c.Value] = true
+		}
+		if hasKeyTwice(c) {
+			return true
+		}
+	}
+	return false
+}
+
 // yamlError turns a parser's error into one that names the line in the file.
 // Parsing once more behind empty lines makes the parser count from the file's
 // first line.
 func yamlError(file string, c chunk, err error) error {
-	again := append(bytes.Repeat([]byte("\n"), c.line-1), c.text...)
-	if _, e := yaml.YAMLToJSONStrict(again); e != nil {
+	if _, e := toJSON(strings.Repeat("\n", c.line-1) + c.text); e != nil {
 		err = e
 	}
 	msg := err.Error()
