@@ -47,6 +47,10 @@ func Connect(a Access) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to find the cluster: %w", err)
 	}
+	// For a Pod's own access the override counts for nothing.
+	if config.Timeout, err = clientcmd.ParseTimeout(a.RequestTimeout); err != nil {
+		return nil, fmt.Errorf("failed to find the cluster: %w", err)
+	}
 	// The API server's priority and fairness limits better.
 	config.QPS, config.Burst = -1, -1
 	config.UserAgent = a.UserAgent
