@@ -115,10 +115,14 @@ func usage(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w\nsee '%s --help'", err, cmd.CommandPath())
 }
 
-// noArgs refuses arguments; most of them are files that lack their -f.
+// noArgs refuses arguments; most of them are files that lack their -f, where there is one.
 func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usage(cmd, fmt.Errorf("unexpected argument %q; files are given as -f FILE", args[0]))
+	if len(args) == 0 {
+		return nil
 	}
-	return nil
+	err := fmt.Errorf("unexpected argument %q", args[0])
+	if cmd.Flags().Lookup("filename") != nil {
+		err = fmt.Errorf("%w; files are given as -f FILE", err)
+	}
+	return usage(cmd, err)
 }

@@ -63,7 +63,7 @@ func TestUsage(t *testing.T) {
 		"mode":             {[]string{"render", "-f", "-", "--mode", "off"}, "unknown mode \"off\" for --mode; it is one of enforce, warn, audit\nsee 'egress-tls render --help'"},
 		"no shell":         {[]string{"completion"}, "no shell given; it is one of bash, fish, powershell, zsh\nsee 'egress-tls completion --help'"},
 		"unknown shell":    {[]string{"completion", "tcsh"}, "unknown shell \"tcsh\"; it is one of bash, fish, powershell, zsh\nsee 'egress-tls completion --help'"},
-		"version argument": {[]string{"version", "x"}, "unexpected argument \"x\"; files are given as -f FILE\nsee 'egress-tls version --help'"},
+		"version argument": {[]string{"version", "x"}, "unexpected argument \"x\"\nsee 'egress-tls version --help'"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := "egress-tls: " + strings.ReplaceAll(tc.want, "\n", "\negress-tls: ") + "\n"
