@@ -223,39 +223,6 @@ spec: {hosts: [s.example], ports: [{name: https, number: 443, protocol: HTTPS}],
 	}
 }
 
-// A name that a terminal would obey, or a workflow take for a command, is printed as Go
-// would quote it, in notes and errors too.
-func TestHostileNames(t *testing.T) {
-	t.Chdir(t.TempDir())
-	vs := strings.Replace(vsOf(deadRoute), "name: a", `name: "v\e[31m\n::error::x"`, 1)
-	require.NoError(t, os.WriteFile("a\x1b.yaml", []byte(vs), 0o600))
-	require.NoError(t, os.WriteFile("rule.yaml", []byte(`apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: "d\e"}
-spec: {host: s.example, trafficPolicy: {tls: {mode: DISABLE}}}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: "s\e"}
-spec: {hosts: [s.example], ports: [{name: https, number: 443, protocol: HTTPS}], resolution: DNS}
-`), 0o600))
-	require.NoError(t, os.WriteFile("route\x1b.yaml", []byte(strings.Replace(vsOf("  http: [{route: [{destination: {host: s.example, port: {number: 443}}}]}]\n"), "name: a", `name: "r\e"`, 1)), 0o600))
-
-	assert.Equal(t, "egress-tls: note: a\\x1b.yaml:7: VirtualService default/v\\x1b[31m\\n::error::x: put spec.http into the order that works: 1, 0 (as numbered in the file)\n",
-		run("", "render", "-f", "a\x1b.yaml", "--fix-order").err)
-	assert.Equal(t, result{Unusable, "", "egress-tls: stdin:1: VirtualService default/v\\x1b[31m\\n::error::x is defined already at a\\x1b.yaml:1\n"},
-		run(vs, "check", "-f", "a\x1b.yaml", "-f", "-"))
-	assert.Equal(t, result{Unusable, "", "egress-tls: failed to read none\\x1b: no such file or directory\n"}, run("", "check", "-f", "none\x1b"))
-	assert.Equal(t, "wrote a\\x1b.yaml\n", run("", "render", "-f", "a\x1b.yaml", "--fix-order", "--in-place").out)
-
-	// The rule's error shows the route that it is about, in its file.
-	for _, format := range []string{"text", "junit"} {
-		got := run("", "check", "-f", "rule.yaml", "-f", "route\x1b.yaml", "-o", format)
-		assert.Contains(t, got.out, "::: route\\x1b.yaml:7: VirtualService default/r\\x1b\n")
-		assert.NotContains(t, got.out+got.err, "\x1b")
-	}
-}
-
 // A fingerprint names a finding wherever it stands, and each of several that are alike.
 func TestSARIFFingerprints(t *testing.T) {
 	fingerprints := func(text string) []string {
