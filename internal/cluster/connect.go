@@ -48,7 +48,7 @@ func Connect(a Access) (*Cluster, error) {
 		return nil, fmt.Errorf("failed to find the cluster: %w", err)
 	}
 	// For a Pod's own access the override counts for nothing.
-	if config.Timeout, err = clientcmd.ParseTimeout(a.RequestTimeout); err != nil {
+	if config.Timeout, err = clientcmd.ParseTimeout(cmp.Or(a.RequestTimeout, "0")); err != nil {
 		return nil, fmt.Errorf("failed to find the cluster: %w", err)
 	}
 	// The API server's priority and fairness limits better.
