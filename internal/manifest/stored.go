@@ -19,12 +19,15 @@ func (s *Set) AddStored(apiVersion, kind string, raw []byte) error {
 }
 
 // Readable returns the document with lines: those of its file, and of a stored object
-// those that kubectl prints of it as YAML.
+// those that kubectl prints of it as YAML. It is nil where kubectl cannot do that either, for
+// characters that YAML does not take.
 func (d *Document) Readable() *Document {
 	if d.Source.File == "" && d.Source.Text == "" {
-		if text, err := yaml.JSONToYAML(d.json); err == nil {
-			d.Source.Text = string(text)
+		text, err := yaml.JSONToYAML(d.json)
+		if err != nil {
+			return nil
 		}
+		d.Source.Text = string(text)
 	}
 	return d
 }

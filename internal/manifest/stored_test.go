@@ -27,3 +27,13 @@ func TestStoredObjectThatCannotBeRead(t *testing.T) {
 		assert.EqualError(t, Stored().AddStored("networking.istio.io/v1", "VirtualService", []byte(raw)), want)
 	}
 }
+
+func TestStoredObjectAsKubectlPrintsIt(t *testing.T) {
+	readable := func(host string) *Document {
+		set := Stored()
+		require.NoError(t, set.AddStored("networking.istio.io/v1", "ServiceEntry", []byte(`{"spec":{"hosts":["`+host+`"]},"metadata":{"name":"a"}}`)))
+		return set.Documents[0].Readable()
+	}
+	assert.Equal(t, "metadata:\n  name: a\nspec:\n  hosts:\n  - a.example.com\n", readable("a.example.com").Source.Text)
+	assert.Nil(t, readable("\u009b"), "kubectl says that control characters are not allowed")
+}
