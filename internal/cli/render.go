@@ -65,10 +65,10 @@ DestinationRules yourself (Require), render writes what is missing.
 Only the lines that change change: comments, the order of keys and the layout stay.
 Where YAML does not allow that, such as within an alias, the document is written
 anew, and a note names the line. JSON is printed as YAML unless -o json is given,
-which prints one List. -o diff prints what changes in each file, for git apply or
-patch -p1; --in-place writes it, to all files or, if one cannot be written, to none.
-There a created DestinationRule becomes a document before the one that first asks for
-it, or goes to --rules-file.
+which prints one List, the created rules at its end. -o diff prints what changes in
+each file, for git apply or patch -p1; --in-place writes it, to all files or, if one
+cannot be written, to none. There a created DestinationRule becomes a document before
+the one that first asks for it, or goes to --rules-file.
 
 --fix-order first brings the routes of each VirtualService in the order in which every
 one can match; each takes its comments along. Routes move only to get in front of

@@ -102,12 +102,10 @@ func (r *rendering) change(src *manifest.Source) func(tree map[string]any) error
 	}
 }
 
-// writeJSON prints one v1 List of the created rules, then all objects.
+// writeJSON prints one v1 List of all objects, then the created rules: machines find what
+// they gave where they gave it.
 func (r *rendering) writeJSON(w io.Writer) error {
 	items := []any{}
-	for _, c := range r.created {
-		items = append(items, c.tree)
-	}
 	for _, d := range r.set.Documents {
 		object := d.Exact()
 		if err := patch(d, object, r.edits[d]); err != nil {
@@ -115,6 +113,9 @@ func (r *rendering) writeJSON(w io.Writer) error {
 		}
 		complete(object, d)
 		items = append(items, object)
+	}
+	for _, c := range r.created {
+		items = append(items, c.tree)
 	}
 	return writeJSON(w, map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
 }
