@@ -122,6 +122,21 @@ func TestSARIFFixMends(t *testing.T) {
 	assert.Empty(t, got[0].Fixes, "the list is that of others too")
 }
 
+// In a List that is too long to be read for each object, the first ones have a fix.
+func TestSARIFFixesInALongList(t *testing.T) {
+	item := "- " + strings.ReplaceAll(strings.TrimSpace(vsOf(deadRoute)), "\n", "\n  ") + "\n"
+	text := "kind: List\napiVersion: v1\nitems:\n"
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		text += strings.NewReplacer("name: a", "name: "+name, "a.example", name+".example").Replace(item)
+	}
+	text += strings.Repeat("#"+strings.Repeat("-", 1<<10)+"\n", 1<<10)
+	var fixes []int
+	for _, r := range sarif(t, text, "-f", "-") {
+		fixes = append(fixes, len(r.Fixes))
+	}
+	assert.Equal(t, []int{1, 1, 1, 0, 0}, fixes)
+}
+
 // apply carries out replacements as the specification says: lines and columns count from
 // 1, columns in characters, and a region ends before its end.
 func apply(text string, rs []sarifReplacement) string {

@@ -116,7 +116,7 @@ type (
 
 // writeSARIF prints findings as SARIF.
 func writeSARIF(w io.Writer, in *input, fs []finding.Finding, version string) error {
-	out := sarifReport{in: in, rules: map[finding.Code]int{}, seen: map[string]int{}, fixes: map[finding.Object][]sarifFix{}}
+	out := sarifReport{in: in, rules: map[finding.Code]int{}, seen: map[string]int{}, fixes: map[finding.Object][]sarifFix{}, left: maxFixed}
 	driver := sarifDriver{Name: "egress-tls", Version: version, InformationURI: docs.URL + "cli.md"}
 	for i, r := range finding.Rules() {
 		out.rules[r.Code] = i
@@ -150,7 +150,13 @@ type sarifReport struct {
 	seen map[string]int
 	// fixes are those of an object: one order mends all its routes.
 	fixes map[finding.Object][]sarifFix
+	// left is how much more text of Lists may be read to fix objects in them.
+	left int
 }
+
+// maxFixed bounds, in bytes, what is read to fix objects in Lists: for each of them that
+// is the whole List. Who has that many has them not in an editor.
+const maxFixed = 4 << 20
 
 func (r *sarifReport) result(f finding.Finding) sarifResult {
 	out := sarifResult{
@@ -236,6 +242,11 @@ func (r *sarifReport) fix(f finding.Finding) []sarifFix {
 	d := r.in.document(f.Object)
 	if d == nil {
 		return nil
+	}
+	if len(d.Source.Documents()) > 1 {
+		if r.left -= len(d.Source.Text); r.left < 0 {
+			return nil
+		}
 	}
 	rs, err := d.Reordering("spec.http", f.Order)
 	if err != nil {
