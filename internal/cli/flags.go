@@ -82,7 +82,7 @@ func (in *inputs) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVarP(&in.files, "filename", "f", nil, "`FILE`, directory (recursively *.yaml, *.yml, *.json) or - for stdin; may be repeated")
 	f.StringArrayVar(&in.background, "background", nil, "`FILE`, directory or - with what the cluster holds already: it counts, but is neither checked nor printed; may be repeated")
-	f.StringVarP(&in.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
+	f.StringVarP(&in.namespace, "namespace", "n", "", "`NAMESPACE` of objects that name none; without it that of the context, if a cluster is read, else default")
 	offerManifests(cmd, "filename")
 	offerManifests(cmd, "background")
 	offerNames(cmd, "namespace", &in.access, cluster.Namespaces)

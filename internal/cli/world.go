@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,14 @@ type input struct {
 
 func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
 	out := &input{labels: map[string]string{}, everywhere: policy.Mode(in.mode), policyFrom: in.policyFile}
-	var errs [3]error
+	var errs [4]error
 	opts := manifest.Options{Namespace: in.namespace, Stdin: s.In}
+	var c *cluster.Cluster
+	if in.readCluster {
+		if c, errs[3] = cluster.Connect(in.access); errs[3] == nil {
+			opts.Namespace = cmp.Or(in.namespace, c.Namespace)
+		}
+	}
 	out.policy, errs[0] = in.loadPolicy()
 	out.files, errs[1] = manifest.Load(in.files, opts)
 	out.background, errs[2] = manifest.Load(in.background, opts)
@@ -50,11 +57,8 @@ func (in *inputs) load(ctx context.Context, s Streams) (*input, error) {
 		if len(in.files) == 0 {
 			into = &out.files
 		}
-		c, err := cluster.Connect(in.access)
-		if err != nil {
-			return nil, err
-		}
 		out.cluster = c.Name
+		var err error
 		if *into, err = loadStored(ctx, c, newProgress(s.Err)); err != nil {
 			return nil, err
 		}

@@ -28,6 +28,8 @@ type Access struct {
 type Cluster struct {
 	// Name is what a reader knows it by: the context of the kubeconfig, or the server's address.
 	Name string
+	// Namespace is where kubectl puts objects that name none.
+	Namespace string
 
 	client    rest.Interface
 	chunkSize int64
@@ -67,7 +69,11 @@ func Connect(a Access) (*Cluster, error) {
 	if kubeconfig, err := loader.RawConfig(); name == "" && err == nil {
 		name = kubeconfig.CurrentContext
 	}
-	return &Cluster{cmp.Or(name, config.Host), client, a.ChunkSize}, nil
+	namespace, _, err := loader.Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("failed to find the cluster: %w", err)
+	}
+	return &Cluster{cmp.Or(name, config.Host), namespace, client, a.ChunkSize}, nil
 }
 
 // get reads what is at a path of the API server.

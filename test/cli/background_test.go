@@ -46,6 +46,23 @@ func TestClusterAsBackground(t *testing.T) {
 	assert.NotContains(t, egressTLS(t, "", "render", "-f", file).stdout, "kind: DestinationRule")
 }
 
+// As kubectl, which would store them there.
+func TestNamespaceOfTheContext(t *testing.T) {
+	site(t)
+	config, err := os.ReadFile(plane.Kubeconfig)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, os.WriteFile(file, config, 0o600))
+	kubectl(t, "", "config", "set-context", "--current", "--namespace=legacy", "--kubeconfig="+file)
+	const route = `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: r}, spec: {hosts: [r.example.com], http: [{route: [{destination: {host: a}}]}, {route: [{destination: {host: b}}]}]}}`
+	check := func(args ...string) result {
+		return egressTLS(t, route, append([]string{"check", "-f", "-", "-o", "github"}, args...)...)
+	}
+	assert.Contains(t, check("--kubeconfig="+file).stdout, "::VirtualService legacy/r spec.http[1]")
+	assert.Contains(t, check("--kubeconfig="+file, "-n", "shop").stdout, "::VirtualService shop/r spec.http[1]")
+	assert.Contains(t, check().stdout, "::VirtualService default/r spec.http[1]", "no cluster is read")
+}
+
 func TestNoSuchNamespace(t *testing.T) {
 	site(t)
 	assert.Equal(t, result{2, "", noPolicy + "egress-tls: there is no namespace \"shp\" in the cluster\n"}, egressTLS(t, "", "scan", "-n", "shp"))
