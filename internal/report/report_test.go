@@ -111,21 +111,49 @@ func TestPage(t *testing.T) {
 
 func TestHeadline(t *testing.T) {
 	for want, tc := range map[string]struct {
-		hosts, clear, dead, errors, doubtful int
-		class                                string
+		hosts, clear, dead, errors, doubtful, plain int
+		class                                       string
 	}{
-		"1 host is reached in clear, 2 routes are dead":                          {9, 1, 2, 3, 4, "bad"},
-		"3 hosts are reached in clear":                                           {9, 3, 0, 0, 0, "bad"},
-		"1 route is dead":                                                        {9, 0, 1, 1, 0, "bad"},
-		"Admission would refuse what is stored: 2 errors":                        {9, 0, 0, 2, 1, "bad"},
-		"No host is reached in clear and no route is dead, but some need a look": {9, 0, 0, 0, 1, "warn"},
-		"No host is reached in clear, and no route is dead":                      {9, 0, 0, 0, 0, "good"},
-		"No external host is known":                                              {0, 0, 0, 0, 0, "open"},
+		"1 host is reached in clear, 2 routes are dead":                                           {9, 1, 2, 3, 4, 1, "bad"},
+		"3 hosts are reached in clear":                                                            {9, 3, 0, 0, 0, 0, "bad"},
+		"1 route is dead":                                                                         {9, 0, 1, 1, 0, 0, "bad"},
+		"Admission would refuse what is stored: 2 errors":                                         {9, 0, 0, 2, 1, 0, "bad"},
+		"No TLS port is reached in clear and no route is dead, but some need a look":              {9, 0, 0, 0, 1, 1, "warn"},
+		"No TLS port is reached in clear and no route is dead; 2 hosts are reached by plain HTTP": {9, 0, 0, 0, 0, 2, "open"},
+		"No TLS port is reached in clear, and no route is dead":                                   {9, 0, 0, 0, 0, 0, "good"},
+		"No external host is known":                                                               {0, 0, 0, 0, 0, 0, "open"},
 	} {
-		got, mark := headline(tc.hosts, tc.clear, tc.dead, tc.errors, tc.doubtful)
+		got, mark := headline(tc.hosts, tc.clear, tc.dead, tc.errors, tc.doubtful, tc.plain)
 		assert.Equal(t, want, got)
 		assert.Equal(t, tc.class, mark.Class, want)
 	}
+}
+
+// What no finding tells is no good news.
+func TestSum(t *testing.T) {
+	sum := func(r Report) *view { return newView(&r) }
+	plain := host("plain.example.com", explain.Plaintext)
+	plain.Clients = plain.Clients[2:]
+	plain.Clients[0].Ports[0].ExpectsTLS = false
+	plain.Hazards = nil
+	v := sum(Report{Hosts: []explain.Host{plain}})
+	assert.Equal(t, "No TLS port is reached in clear and no route is dead; 1 host is reached by plain HTTP", v.Headline)
+	assert.Equal(t, "1 external host, 1 by plain HTTP. 0 errors and 0 warnings in 0 objects.", v.Subline)
+
+	hazard := plain
+	hazard.Hazards = []explain.Hazard{{Code: "SNIOfRequest", Severity: finding.Warning}}
+	assert.Equal(t, "No TLS port is reached in clear and no route is dead, but some need a look", sum(Report{Hosts: []explain.Host{hazard}}).Headline)
+
+	// The dead route of the sample is another one than that of its finding, and counts once for both hosts.
+	r := sample()
+	r.Hosts = []explain.Host{host("a.example.com", explain.TLS), host("b.example.com", explain.TLS)}
+	assert.Equal(t, "2 routes are dead", sum(r).Headline)
+	r.Findings = nil
+	assert.Equal(t, "1 route is dead", sum(r).Headline)
+	r.Namespace = "shop"
+	assert.Equal(t, "1 route is dead", sum(r).Headline)
+	r.Namespace = "istio-system"
+	assert.Equal(t, "No TLS port is reached in clear and no route is dead, but some need a look", sum(r).Headline)
 }
 
 func TestStates(t *testing.T) {

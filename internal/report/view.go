@@ -144,7 +144,7 @@ func (v *view) hosts(r *Report) {
 
 func (v *view) findings(r *Report) {
 	t := &v.Findings
-	t.ID, t.Title, t.Said, t.Empty = "findings", "Findings", count(len(r.Findings), "finding"), "Nothing is wrong."
+	t.ID, t.Title, t.Said, t.Empty = "findings", "Findings", count(len(r.Findings), "finding"), "No object has a finding."
 	t.Columns = []column{{Name: "Severity", Sort: "ascending"}, {Name: "Code"}, {Name: "Object"}, {Name: "Field"}}
 	known := map[string]bool{}
 	for _, h := range v.Hosts.Rows {
@@ -208,27 +208,36 @@ func (v *view) sum(r *Report) {
 	for _, h := range v.Hosts.Rows {
 		hosts[h.State.Rank]++
 	}
-	var errors, warnings, dead, objects int
+	var errors, warnings, objects, plain, doubtful int
 	for _, f := range r.Findings {
 		if f.Severity == finding.Error {
 			errors++
 		} else {
 			warnings++
 		}
-		if f.Code == finding.CatchAllNotLast || f.Code == finding.UnreachableRoute {
-			dead++
+	}
+	for _, h := range v.Hosts.Rows {
+		if slices.ContainsFunc(h.Ports, func(p portRow) bool { return p.State == plainPort }) {
+			plain++
+		}
+		if h.Severity != ok {
+			doubtful++
 		}
 	}
 	for _, n := range r.Namespaces {
 		objects += n.Objects
 	}
 	inClear := hosts[plaintext.Rank]
-	doubtful := hosts[doubleTLS.Rank] + hosts[unreachable.Rank] + hosts[notVerified.Rank]
+	dead := deadRoutes(r)
 
-	v.Headline, v.Answer = headline(len(v.Hosts.Rows), inClear, dead, errors, warnings+doubtful)
-	v.Subline = fmt.Sprintf("%s. %s and %s in %s.", count(len(v.Hosts.Rows), "external host"), count(errors, "error"), count(warnings, "warning"), count(objects, "object"))
+	v.Headline, v.Answer = headline(len(v.Hosts.Rows), inClear, dead, errors, warnings+doubtful, plain)
+	known := count(len(v.Hosts.Rows), "external host")
+	if plain > 0 {
+		known += fmt.Sprintf(", %d by plain HTTP", plain)
+	}
+	v.Subline = fmt.Sprintf("%s. %s and %s in %s.", known, count(errors, "error"), count(warnings, "warning"), count(objects, "object"))
 	v.Tiles = []tile{
-		{mark("unlocked", "bad", inClear), "#hosts", inClear, "hosts in clear"},
+		{mark("unlocked", "bad", inClear), "#hosts", inClear, "TLS hosts in clear"},
 		{mark("blocked", "bad", dead), "#findings", dead, "dead routes"},
 		{mark("cross", "bad", errors), "#findings", errors, "errors"},
 		{mark("alert", "warn", warnings), "#findings", warnings, "warnings"},
@@ -250,8 +259,42 @@ func (v *view) sum(r *Report) {
 	}
 }
 
+// deadRoutes counts the routes that no request takes: those of findings, and those that are
+// dead for all clients, as where another VirtualService has all calls.
+func deadRoutes(r *Report) int {
+	alive := map[string]bool{}
+	for _, h := range r.Hosts {
+		for _, c := range h.Clients {
+			for _, p := range c.Ports {
+				for _, conn := range p.Connections {
+					for _, w := range conn.Ways {
+						if w.VirtualService != nil && (r.Namespace == "" || w.VirtualService.Namespace == r.Namespace) {
+							path, _, _ := strings.Cut(w.Path, ".route[")
+							route := w.VirtualService.String() + " " + path
+							alive[route] = alive[route] || w.Dead == ""
+						}
+					}
+				}
+			}
+		}
+	}
+	for _, f := range r.Findings {
+		if f.Code == finding.CatchAllNotLast || f.Code == finding.UnreachableRoute {
+			alive[f.Object.Namespace+"/"+f.Object.Name+" "+f.Path] = false
+		}
+	}
+	dead := 0
+	for _, live := range alive {
+		if !live {
+			dead++
+		}
+	}
+	return dead
+}
+
 // headline is the answer in one sentence.
-func headline(hosts, inClear, dead, errors, doubtful int) (string, look) {
+func headline(hosts, inClear, dead, errors, doubtful, plain int) (string, look) {
+	const fine = "No TLS port is reached in clear"
 	var said []string
 	if inClear > 0 {
 		said = append(said, are(inClear, "host", "reached in clear"))
@@ -265,11 +308,13 @@ func headline(hosts, inClear, dead, errors, doubtful int) (string, look) {
 	case errors > 0:
 		return "Admission would refuse what is stored: " + count(errors, "error"), look{Class: "bad", Icon: "cross"}
 	case doubtful > 0:
-		return "No host is reached in clear and no route is dead, but some need a look", look{Class: "warn", Icon: "alert"}
+		return fine + " and no route is dead, but some need a look", look{Class: "warn", Icon: "alert"}
 	case hosts == 0:
 		return "No external host is known", look{Class: "open", Icon: "question"}
+	case plain > 0:
+		return fine + " and no route is dead; " + are(plain, "host", "reached by plain HTTP"), look{Class: "open", Icon: "unlocked"}
 	}
-	return "No host is reached in clear, and no route is dead", look{Class: "good", Icon: "check"}
+	return fine + ", and no route is dead", look{Class: "good", Icon: "check"}
 }
 
 // mark is good where there is nothing.
