@@ -4,7 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
@@ -59,6 +61,11 @@ func TestExemptNamespaceIsLeftAloneWhateverItsLabel(t *testing.T) {
 
 func TestUnknownModeIsWarnedOfAndThePolicyApplies(t *testing.T) {
 	s := readySite(t, "Enforced")
+	defer func() { // Who reads the cluster later would be warned of it.
+		ns := stored(t, &corev1.Namespace{}, "", s.namespace)
+		delete(ns.Labels, policy.ModeLabel)
+		require.NoError(t, writer.Update(t.Context(), ns))
+	}()
 	noMode := s.fill(`namespace NAMESPACE has the label egress-tls.dev/mode="Enforced", which is no mode; enforce applies`)
 	warnings, reason := refused(t, s.wrongRoute(), "apply", "-f", "-")
 	assert.Equal(t, []string{noMode, s.headers(1)}, warnings)
