@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -127,6 +128,9 @@ func read(file string, stdin io.Reader, room int64) ([]byte, error) {
 		return nil, fmt.Errorf("failed to read %s: all input is more than %d MiB", display(file), MaxTotal>>20)
 	case int64(len(data)) > limit:
 		return nil, fmt.Errorf("failed to read %s: it is larger than %d MiB", display(file), MaxFile>>20)
+	case bytes.HasPrefix(data, []byte("\xFF\xFE")), bytes.HasPrefix(data, []byte("\xFE\xFF")):
+		// Such as what ">" of an old PowerShell writes. Its lines could not be told apart.
+		return nil, fmt.Errorf("failed to read %s: it is UTF-16: convert it to UTF-8", display(file))
 	}
 	return data, nil
 }

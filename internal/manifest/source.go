@@ -85,6 +85,12 @@ func parseChunk(file string, c chunk) ([]*Source, error) {
 			return out, err
 		}
 	}
+	if hasOddBreaks(c.text) {
+		if at := oddMarker().FindStringIndex(c.text); at != nil {
+			line := c.line + strings.Count(c.text[:at[0]], "\n")
+			return nil, fmt.Errorf("%s:%d: invalid YAML: a document begins or ends behind a line break that is no line feed, where kubectl ignores the rest", display(file), line)
+		}
+	}
 	raw, err := toJSON(c.text)
 	if err != nil {
 		return nil, yamlError(file, c, err)
@@ -200,6 +206,11 @@ func yamlError(file string, c chunk, err error) error {
 		}
 	}
 	return fmt.Errorf("%s:%d: invalid YAML: %s", display(file), line, msg)
+}
+
+// oddMarker finds a document marker on what is a line to the parser, but not to split.
+func oddMarker() *regexp.Regexp {
+	return regexp.MustCompile(`[\r\x{85}\x{2028}\x{2029}](---|\.\.\.)([\s\x{85}\x{2028}\x{2029}]|$)`)
 }
 
 // yamlLine finds the line that go-yaml puts before a message.

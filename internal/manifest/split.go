@@ -90,10 +90,13 @@ func withoutDirectives(text string) string {
 
 // isComment reports whether text holds nothing but comments.
 func isComment(text string) bool {
-	for line := range strings.Lines(text) {
+	for line := range strings.FieldsFuncSeq(text, isBreak) {
 		if t := strings.TrimSpace(line); t != "" && t[0] != '#' {
 			return false
 		}
 	}
 	return true
 }
+
+// isBreak reports whether the parser ends a line at r.
+func isBreak(r rune) bool { return strings.ContainsRune("\n\r\u0085\u2028\u2029", r) }
