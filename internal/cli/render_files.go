@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -107,7 +106,18 @@ func (r *rendering) writeDiff(w, notes io.Writer, rulesFile string, look style) 
 // diffLabel quotes a file's name as git does, where patch would not read it.
 func diffLabel(name string) string {
 	if strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f || c == '"' || c == '\\' }) {
-		return strconv.Quote(name)
+		var out strings.Builder
+		for i := range len(name) {
+			switch c := name[i]; {
+			case c == '"', c == '\\':
+				out.WriteString(`\` + name[i:i+1])
+			case c < ' ', c == 0x7f:
+				fmt.Fprintf(&out, `\%03o`, c)
+			default:
+				out.WriteByte(c)
+			}
+		}
+		return `"` + out.String() + `"`
 	}
 	if strings.Contains(name, " ") {
 		return name + "\t" // Else it ends there.

@@ -72,6 +72,16 @@ func TestRenderDiff(t *testing.T) {
 	assert.Equal(t, result{OK, "", ""}, run("", "render", "-f", "sidecar.yaml", "-o", "diff"))
 }
 
+func TestDiffLabel(t *testing.T) {
+	for name, want := range map[string]string{
+		"a/ü.yaml":                 "a/ü.yaml",
+		"a/b c":                    "a/b c\t",
+		"a/\x1b\n\u2028\"\\\x7f é": `"a/\033\012` + "\u2028" + `\"\\\177 é"`,
+	} {
+		assert.Equal(t, want, diffLabel(name))
+	}
+}
+
 // git and patch come to what --in-place writes.
 func TestRenderDiffApplies(t *testing.T) {
 	copies(t, "sidecar.yaml", "ingress-author.yaml")
