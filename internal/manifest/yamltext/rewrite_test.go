@@ -205,6 +205,10 @@ func TestRewrite(t *testing.T) {
 			"m:\n  k: 1\nl:\n#  - a: 0\n  - a: 1\n  - a: 2\n", reorder(1, 0),
 			"m:\n  k: 1\nl:\n  - a: 2\n#  - a: 0\n  - a: 1\n",
 		},
+		"an order of items with comments of two indentations": {
+			"l:\n  - a: 1\n  # two\n#  - a: 0\n  - a: 2\n  # foot\n# m\nm: 1\n", reorder(1, 0),
+			"l:\n  # two\n#  - a: 0\n  - a: 2\n  # foot\n  - a: 1\n# m\nm: 1\n",
+		},
 		"a new item behind comments further left": {
 			"l:\n  - a: 1\n#  - a: 0\n  - a: 2\n", add(tree{"a": "3"}, "l"),
 			"l:\n  - a: 1\n#  - a: 0\n  - a: 2\n  - a: \"3\"\n",

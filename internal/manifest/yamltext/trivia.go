@@ -6,9 +6,9 @@ import "strings"
 // first characters stand in the given column.
 //
 // A comment belongs to what follows it. It belongs to what it follows instead where
-// it is indented deeper than both, or where it stands right below it, and what follows
-// is further left, or a blank line or the end. What stands
-// above the first piece is of the first piece only if no blank line is between.
+// it is indented deeper than both, or where it stands right below it, and a blank line,
+// the end of the block or of the text follows. What stands above the first piece is of
+// the first piece only if no blank line is between.
 func (r *rewriter) giveTrivia(pieces []piece, column int) {
 	first := &pieces[0]
 	if at := r.lineAt(first.start); len(r.indentAt(first.start)) == column {
@@ -46,8 +46,8 @@ func (r *rewriter) foot(from, end, column int) int {
 	for at < end && r.isComment(at) && len(r.indentAt(r.lines[at])) >= column {
 		at++
 	}
-	switch {
-	case at == len(r.lines), at < end && (strings.TrimSpace(r.line(at)) == "" || len(r.indentAt(r.lines[at])) < column):
+	isLast := end == len(r.lines) // Then something further left ends the block.
+	if at == len(r.lines) || at < end && (strings.TrimSpace(r.line(at)) == "" || isLast && len(r.indentAt(r.lines[at])) < column) {
 		return at
 	}
 	return deeper
