@@ -103,6 +103,7 @@ func (in *input) diffPolicy(before, after *policy.Policy) (policyDiff, error) {
 	if err != nil {
 		return out, err
 	}
+	first := map[string]*manifest.Document{}
 	groups := map[diffKind][]answerDiff{}
 	namespaces := map[string]*namespaceDiff{}
 	for _, d := range in.files.Documents {
@@ -112,6 +113,15 @@ func (in *input) diffPolicy(before, after *policy.Policy) (policyDiff, error) {
 		diff := answerDiff{
 			Object: mesh.ObjectOf(d.Object), File: d.Source.File, Line: d.Region("").Line,
 			Old: olds[d], New: news[d], doc: d,
+		}
+		// A rule that several objects ask for, under either policy, is said of the first.
+		for _, a := range []*answer{&diff.Old, &diff.New} {
+			a.Writes = slices.DeleteFunc(a.Writes, func(w writing) bool {
+				if first[w.Text] == nil && !w.inside {
+					first[w.Text] = d
+				}
+				return !w.inside && first[w.Text] != d
+			})
 		}
 		diff.Change, diff.gone, diff.come = diff.compare()
 		if diff.Change != "" {
@@ -149,14 +159,13 @@ func (in *input) answersUnder(pol *policy.Policy) (map[*manifest.Document]answer
 			out[d] = answer{Mode: under.mode(d.Object.GetNamespace()), Findings: []finding.Finding{}, Writes: []writing{}}
 		}
 	}
-	written := map[string]struct{}{}
 	own := decision.Own(v.decided())
 	for i, j := range v.judgements {
 		a := out[j.doc]
 		a.Findings = append(a.Findings, own[i]...)
 		a.Refused = finding.HasErrors(a.Findings)
 		if j.mode == policy.Enforce && !a.Refused {
-			if a.Writes, err = j.writes(written); err != nil {
+			if a.Writes, err = j.writes(); err != nil {
 				return nil, err
 			}
 		}
@@ -165,9 +174,8 @@ func (in *input) answersUnder(pol *policy.Policy) (map[*manifest.Document]answer
 	return out, nil
 }
 
-// writes says what is added. A rule that several objects ask for is said of the first;
-// written remembers those.
-func (j judgement) writes(written map[string]struct{}) ([]writing, error) {
+// writes says what is added.
+func (j judgement) writes() ([]writing, error) {
 	out := []writing{}
 	for _, text := range j.outcome.Changes {
 		out = append(out, writing{Text: text, Values: []string{}, inside: true})
@@ -184,16 +192,11 @@ func (j judgement) writes(written map[string]struct{}) ([]writing, error) {
 		})
 	}
 	for _, c := range j.outcome.Rules {
-		text := c.String()
-		if _, dup := written[text]; dup {
-			continue
-		}
-		written[text] = struct{}{}
 		tree, err := mutate.MarshalRule(c.Rule)
 		if err != nil {
 			return nil, fmt.Errorf("failed to encode %s: %w", c, err)
 		}
-		out = append(out, writing{Text: text, Values: values("spec", tree["spec"])})
+		out = append(out, writing{Text: c.String(), Values: values("spec", tree["spec"])})
 	}
 	return out, nil
 }

@@ -74,6 +74,28 @@ func TestDiffPolicyCountsARuleOnce(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(got.out, "+ adds DestinationRule"), got.out)
 }
 
+// That another object no longer asks for a rule is no other answer to this one.
+func TestDiffPolicyLeavesARuleWithTheFirst(t *testing.T) {
+	policy := write(t, "off.yaml", "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\nexemptions: {namespaces: [one]}\nheaders: Ignore\n")
+	old := write(t, "on.yaml", "apiVersion: config.egress-tls.dev/v1alpha1\nkind: EgressTLSPolicy\nheaders: Ignore\n")
+	route := func(namespace string) string {
+		return "---\n{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: pay, namespace: " + namespace + "}, spec: {hosts: [pay.shop.svc.cluster.local], " +
+			"http: [{route: [{destination: {host: a.example.com, port: {number: 443}}}]}]}}\n"
+	}
+	manifests := route("one") + route("two") + `---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a, namespace: shop}
+spec: {hosts: [a.example.com], resolution: DNS, ports: [{number: 443, name: tls, protocol: HTTPS}]}
+`
+	got := run(manifests, "diff-policy", old, policy, "-f", "-")
+	assert.Equal(t, OK, got.code)
+	assert.Contains(t, got.out, "VirtualService one/pay\n")
+	assert.Contains(t, got.out, "    - adds DestinationRule shop/")
+	assert.NotContains(t, got.out, "two/pay")
+	assert.NotContains(t, got.out, "+ adds")
+}
+
 // What one addition to an object is made of is not taken for part of another one.
 func TestDiffPolicyTellsAdditionsApart(t *testing.T) {
 	file := write(t, "two.yaml", `apiVersion: networking.istio.io/v1
