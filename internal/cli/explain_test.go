@@ -114,13 +114,15 @@ func TestExplainHazards(t *testing.T) {
 	route := func(gateways string) string {
 		return "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [shop.example.com], gateways: [" + gateways + "], http: [{route: [{destination: {host: api.vendor.com}}]}]}\n"
 	}
-	for code, tc := range map[string]struct{ input, want, remedy string }{
+	for name, tc := range map[string]struct{ input, want, remedy string }{
 		"CertificateNotVerified": {rule("insecureSkipVerify: true"), "DestinationRule default/r says insecureSkipVerify: the certificate of api.vendor.com is not verified, and any server can pose as it.", "Remove insecureSkipVerify."},
 		"NameNotVerified":        {rule("sni: api.vendor.com"), "DestinationRule default/r sets an sni and no subjectAltNames: Istio then accepts the certificate of a known authority for any name, not only for api.vendor.com.", "Add subjectAltNames: [api.vendor.com] next to the sni."},
+		"NameNotVerified of TCP": {strings.ReplaceAll(rule(""), "name: http, protocol: HTTP", "name: tcp, protocol: TCP"), "DestinationRule default/r sets neither sni nor subjectAltNames, and what comes to port 80 is not HTTP, which would tell the name: the proxy asks for none, and accepts the certificate of a known authority for any name, not only for api.vendor.com.", "Add sni: api.vendor.com and subjectAltNames: [api.vendor.com]."},
 		"SNIOfRequest":           {rule("caCertificates: system") + route("g"), "DestinationRule default/r sets no sni, so the proxy asks for the Host of each request: on the way of VirtualService default/v spec.http[0] that is whatever the client sent.", "Set sni: api.vendor.com in the DestinationRule, and Host: api.vendor.com on the route."},
 		"GatewayGuessed":         {entry + route("g"), "nothing tells where the gateway's pods with any labels run; namespace default is a guess, and what is said of them as well.", "Give the Services of the gateways too, or list the namespace as gatewayNamespaces in the policy."},
 	} {
-		t.Run(code, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
+			code, _, _ := strings.Cut(name, " of ")
 			got := run(tc.input, "explain", "api.vendor.com", "-f", "-", "-o", "json")
 			var host explain.Host
 			require.NoError(t, json.Unmarshal([]byte(got.out), &host))

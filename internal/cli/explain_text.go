@@ -345,8 +345,11 @@ func additionNode(a explain.Addition) node {
 // tlsTexts say what the proxy asks the server for.
 func tlsTexts(t explain.TLSContext) []string {
 	name := "SNI " + t.SNI
-	if t.AutoSNI {
+	switch {
+	case t.AutoSNI:
 		name = "SNI: the Host of each request"
+	case t.SNI == "":
+		name = "no SNI"
 	}
 	ca := "the server's certificate must be of "
 	switch t.CA {

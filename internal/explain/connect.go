@@ -68,10 +68,15 @@ func (h *host) connection(n mesh.Need, ways []Way) Connection {
 			out.Rule.Path = n.TLS.Path()
 		}
 	}
+	speaksHTTP := func(w Way) bool { return w.Speaks == "HTTP" }
+	if out.TLS != nil && out.TLS.AutoSNI && !slices.ContainsFunc(ways, speaksHTTP) {
+		// The name is that of an HTTP request: Envoy has none of other connections.
+		out.TLS.AutoSNI, out.TLS.AutoName = false, false
+	}
 	for i := range out.Ways {
 		w := &out.Ways[i]
 		w.State = stateOf(n, out.TLS, w.Speaks)
-		if out.TLS != nil && out.TLS.AutoSNI {
+		if out.TLS != nil && out.TLS.AutoSNI && speaksHTTP(*w) {
 			w.SNI = w.Host
 			if w.Kind == Direct && w.SNI == "" && !mesh.IsWildcard(h.Host) {
 				w.SNI = h.Host

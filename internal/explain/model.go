@@ -199,7 +199,7 @@ type PassedRule struct {
 type TLSContext struct {
 	Mode string `json:"mode"`
 	// SNI is the name that the proxy asks for; absent with AutoSNI: it is the Host of
-	// each request, see Way.
+	// each request, see Way. Absent without: it asks for none.
 	SNI     string `json:"sni,omitempty"`
 	AutoSNI bool   `json:"autoSNI,omitempty"`
 	// CA is whom the server's certificate must be of: "system", a path in the proxy's

@@ -226,6 +226,8 @@ func tlsText(t *explain.TLSContext) string {
 		out = append(out, "SNI is the Host of each request")
 	case t.SNI != "":
 		out = append(out, "SNI "+t.SNI)
+	default:
+		out = append(out, "no SNI")
 	}
 	names := t.SubjectAltNames
 	if t.AutoName {

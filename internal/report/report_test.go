@@ -217,6 +217,7 @@ func TestTLSText(t *testing.T) {
 		"none": nil,
 		"SIMPLE, SNI a, authority system, certificate for a or b":                                     {Mode: "SIMPLE", SNI: "a", CA: "system", SubjectAltNames: []string{"a", "b"}},
 		"SIMPLE, SNI is the Host of each request, authority system, certificate for the SNI":          {Mode: "SIMPLE", AutoSNI: true, CA: "system", AutoName: true},
+		"SIMPLE, no SNI, authority system, certificate for any name":                                  {Mode: "SIMPLE", CA: "system"},
 		"SIMPLE, SNI a, certificate not verified":                                                     {Mode: "SIMPLE", SNI: "a"},
 		"MUTUAL, SNI a, authority /ca.pem, certificate for any name, own certificate /etc/client.pem": {Mode: "MUTUAL", SNI: "a", CA: "/ca.pem", ClientCertificate: "/etc/client.pem"},
 	} {

@@ -137,7 +137,7 @@ func connectionsDiffer(t testing.TB, p pushed, h explain.Host, c *explain.Client
 				continue
 			}
 			judged[name] = true
-			want, got := contextIn(t, p.clusters[name]), contextText(conn)
+			want, got := contextIn(t, p.clusters[name], conn), contextText(conn)
 			if want == absentCluster && (conn.Subset != "" || hasNoEndpoints(h)) || strings.HasPrefix(want, "mTLS") && got == plainCluster {
 				continue
 			}
@@ -194,8 +194,9 @@ func contextText(conn explain.Connection) string {
 	return fmt.Sprintf("TLS (sni %q, auto %v, authority %q, names %q, and the SNI %v, certificate %q)", t.SNI, t.AutoSNI, authority, t.SubjectAltNames, t.AutoName, certificate)
 }
 
-// contextIn says the same of a cluster that istiod built.
-func contextIn(t testing.TB, c *clusterv3.Cluster) string {
+// contextIn says the same of a cluster that istiod built. It tells Envoy of connections that hold no HTTP as well to take
+// the name of the requests: there are none.
+func contextIn(t testing.TB, c *clusterv3.Cluster, conn explain.Connection) string {
 	t.Helper()
 	tr := transportOf(t, c)
 	if !tr.encrypts {
@@ -212,6 +213,9 @@ func contextIn(t testing.TB, c *clusterv3.Cluster) string {
 		certificate, _, _ = strings.Cut(path, "~")
 	}
 	auto := options.GetUpstreamHttpProtocolOptions()
+	if !slices.ContainsFunc(conn.Ways, func(w explain.Way) bool { return w.Speaks == "HTTP" }) {
+		auto = nil
+	}
 	return fmt.Sprintf("TLS (sni %q, auto %v, authority %q, names %q, and the SNI %v, certificate %q)", tr.sni, auto.GetAutoSni(), tr.authority, namesIn(tlsOf(c)), auto.GetAutoSanValidation(), certificate)
 }
 
