@@ -68,6 +68,8 @@ func TestExplainLittle(t *testing.T) {
 		{of("api.vendor.com", "'~'"), []string{"api.vendor.com", "--from", "shop"}},
 		{of("api.vendor.com", "egress"), []string{"api.vendor.com"}},
 		{vsOf("  http:\n  - route:\n    - destination: {host: api.vendor.com, port: {number: 443}}\n"), []string{"api.vendor.com"}},
+		{of("api.vendor.com", "'*'") + "---\n" + vsOf("  http:\n  - route:\n    - destination: {host: a.example.com}\n    mirror: {host: api.vendor.com}\n    mirrors: [{destination: {host: api.vendor.com, port: {number: 8443}}}]\n"), []string{"api.vendor.com"}},
+		{of("api.vendor.com", "'*'") + "---\n" + vsOf("  tcp:\n  - match: [{port: 443, destinationSubnets: [10.0.0.0/8]}, {}]\n    route:\n    - destination: {host: api.vendor.com}\n"), []string{"api.vendor.com"}},
 	} {
 		got := run(tc.input, append([]string{"explain", "-f", "-"}, tc.args...)...)
 		assert.Equal(t, OK, got.code)

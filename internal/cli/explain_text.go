@@ -223,8 +223,8 @@ func (e *explanation) client(c explain.Client) []node {
 		if c.Wildcard != "" {
 			sees.text += ", and of it only the wildcard " + c.Wildcard
 		}
-	} else {
-		sees.text = "see no ServiceEntry: calls are passed on as they are with meshConfig.outboundTrafficPolicy ALLOW_ANY, and refused with REGISTRY_ONLY"
+	} else if sees.text = "see no ServiceEntry"; c.Kind == explain.Sidecar {
+		sees.text += ": calls are passed on as they are with meshConfig.outboundTrafficPolicy ALLOW_ANY, and refused with REGISTRY_ONLY"
 	}
 	for _, p := range c.Passed {
 		sees.children = append(sees.children, node{text: fmt.Sprintf("not %s: %s", p.Ref, p.Text)})
@@ -388,8 +388,13 @@ func (e *explanation) way(w explain.Way, conn explain.Connection) node {
 		return n
 	}
 	kind := "route"
-	if w.Kind == explain.TLSRoute {
+	switch w.Kind {
+	case explain.TLSRoute:
 		kind = "TLS route (passthrough)"
+	case explain.TCPRoute:
+		kind = "TCP route"
+	case explain.Mirror:
+		kind = "mirror"
 	}
 	n := node{text: fmt.Sprintf("from the %s VirtualService %s: %s", kind, e.named(mesh.VirtualServiceKind, *w.VirtualService, w.Path), w.Match)}
 	if w.Weight != 0 {

@@ -87,6 +87,9 @@ func saidOf(c Client) []said {
 				text := "calls of applications"
 				if w.VirtualService != nil {
 					text = "VirtualService " + w.VirtualService.String()
+					if w.Kind == Mirror {
+						text = "copies by " + text
+					}
 				}
 				if !slices.Contains(ways[s], text) {
 					ways[s] = append(ways[s], text)

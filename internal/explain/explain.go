@@ -161,18 +161,12 @@ func (h *host) findWays() {
 				w := way{
 					Way: Way{
 						Kind: HTTPRoute, Speaks: "HTTP", VirtualService: refOf(vs), Path: routePath("http", ri, di, len(r.GetRoute())),
-						Match: validate.RouteText(r), Gateways: gatewaysOf(vs, httpGateways(r)), Weight: weight(d.GetWeight(), len(r.GetRoute())),
+						Match: validate.RouteText(r), Gateways: gatewaysOf(vs, matchGateways(r.GetMatch())), Weight: weight(d.GetWeight(), len(r.GetRoute())),
 						Host: arriving.Host, ForwardedProto: arriving.ForwardedProto, ProtoRemoved: arriving.ProtoRemoved,
 						Dead: cmp.Or(h.dead(vs, ri), h.deadRoots(vs)), Adds: h.addsHeaders(vs, ri, di),
 					},
 					object: vs, clients: clients, wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
-					ports: func(c mesh.Client) []uint32 {
-						var out []uint32
-						for _, v := range h.world.ViewsOf(c, vs, to) {
-							out = append(out, v.Port.GetNumber())
-						}
-						return out
-					},
+					ports: func(c mesh.Client) []uint32 { return h.httpPorts(c, vs, to) },
 				}
 				w.Roots = h.roots(vs)
 				h.ways = append(h.ways, w)
@@ -181,6 +175,12 @@ func (h *host) findWays() {
 	}
 	for _, vs := range h.world.TLSRoutesTo(h.Host) {
 		for ri, r := range vs.Spec.GetTls() {
+			gateways := gatewaysOf(vs, matchGateways(r.GetMatch()))
+			called := func(p mesh.Port) bool {
+				return p.SpeaksTLS() && slices.ContainsFunc(r.GetMatch(), func(m *networking.TLSMatchAttributes) bool {
+					return m.GetPort() == 0 || m.GetPort() == p.GetNumber()
+				})
+			}
 			for di, d := range r.GetRoute() {
 				to := d.GetDestination()
 				if mesh.ResolveHost(to.GetHost(), vs.Namespace) != h.Host {
@@ -189,12 +189,61 @@ func (h *host) findWays() {
 				h.ways = append(h.ways, way{
 					Way: Way{
 						Kind: TLSRoute, Speaks: "TLS", VirtualService: refOf(vs), Path: routePath("tls", ri, di, len(r.GetRoute())),
-						Match: validate.TLSRouteText(r), Gateways: gatewaysOf(vs, tlsGateways(r)), Weight: weight(d.GetWeight(), len(r.GetRoute())),
+						Match: validate.TLSRouteText(r), Gateways: gateways, Weight: weight(d.GetWeight(), len(r.GetRoute())),
 					},
 					object: vs, clients: h.world.TLSClients(vs, r, h.Host), wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
-					ports: func(c mesh.Client) []uint32 { return h.tlsPorts(c, r, to) },
+					ports: func(c mesh.Client) []uint32 { return h.rawPorts(c, to, called) },
 				})
 			}
+		}
+	}
+	for _, vs := range h.world.BesideTo(h.Host) {
+		h.findMirrors(vs)
+		h.findTCP(vs)
+	}
+}
+
+func (h *host) findMirrors(vs *networkingv1.VirtualService) {
+	for ri, r := range vs.Spec.GetHttp() {
+		mirrors := mesh.Mirrors(r)
+		for _, path := range slices.Sorted(maps.Keys(mirrors)) {
+			to := mirrors[path]
+			if mesh.ResolveHost(to.GetHost(), vs.Namespace) != h.Host {
+				continue
+			}
+			h.ways = append(h.ways, way{
+				Way: Way{
+					Kind: Mirror, Speaks: "HTTP", VirtualService: refOf(vs), Path: fmt.Sprintf("spec.http[%d].%s", ri, path),
+					Match: validate.RouteText(r), Gateways: gatewaysOf(vs, matchGateways(r.GetMatch())), Roots: h.roots(vs),
+					Dead: cmp.Or(h.dead(vs, ri), h.deadRoots(vs)),
+				},
+				object: vs, clients: h.world.Clients(vs, r, h.Host), wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
+				ports: func(c mesh.Client) []uint32 { return h.httpPorts(c, vs, to) },
+			})
+		}
+	}
+}
+
+func (h *host) findTCP(vs *networkingv1.VirtualService) {
+	for ri, r := range vs.Spec.GetTcp() {
+		called := func(p mesh.Port) bool {
+			return len(r.GetMatch()) == 0 || slices.ContainsFunc(r.GetMatch(), func(m *networking.L4MatchAttributes) bool {
+				return m.GetPort() == 0 || m.GetPort() == p.GetNumber()
+			})
+		}
+		for di, d := range r.GetRoute() {
+			to := d.GetDestination()
+			if mesh.ResolveHost(to.GetHost(), vs.Namespace) != h.Host {
+				continue
+			}
+			h.ways = append(h.ways, way{
+				Way: Way{
+					Kind: TCPRoute, Speaks: "TCP", VirtualService: refOf(vs), Path: routePath("tcp", ri, di, len(r.GetRoute())),
+					Match: tcpText(r), Gateways: gatewaysOf(vs, matchGateways(r.GetMatch())), Weight: weight(d.GetWeight(), len(r.GetRoute())),
+				},
+				object: vs, clients: h.world.TCPClients(vs, r, h.Host), wanted: to.GetPort().GetNumber(), subset: to.GetSubset(),
+				ports: func(c mesh.Client) []uint32 { return h.rawPorts(c, to, called) },
+			})
 		}
 	}
 }
@@ -219,9 +268,17 @@ func (h *host) ignored(c mesh.Client, vs *networkingv1.VirtualService) string {
 	return out
 }
 
-// tlsPorts are those that a destination of a TLS route means: the one that it names, or
-// the only one, or the one that was called.
-func (h *host) tlsPorts(c mesh.Client, r *networking.TLSRoute, to *networking.Destination) []uint32 {
+func (h *host) httpPorts(c mesh.Client, vs *networkingv1.VirtualService, to *networking.Destination) []uint32 {
+	var out []uint32
+	for _, v := range h.world.ViewsOf(c, vs, to) {
+		out = append(out, v.Port.GetNumber())
+	}
+	return out
+}
+
+// rawPorts are those that a destination of a TLS or TCP route means: the one that it names,
+// or the only one, or the one that was called.
+func (h *host) rawPorts(c mesh.Client, to *networking.Destination, called func(mesh.Port) bool) []uint32 {
 	svc := h.world.RoutedService(c, h.Host)
 	if svc == nil {
 		return nil
@@ -229,10 +286,7 @@ func (h *host) tlsPorts(c mesh.Client, r *networking.TLSRoute, to *networking.De
 	ports := svc.Ports()
 	var out []uint32
 	for _, p := range ports {
-		called := slices.ContainsFunc(r.GetMatch(), func(m *networking.TLSMatchAttributes) bool {
-			return m.GetPort() == 0 || m.GetPort() == p.GetNumber()
-		})
-		if n := p.GetNumber(); to.GetPort().GetNumber() == n || to.GetPort() == nil && (len(ports) == 1 || called && p.SpeaksTLS()) {
+		if n := p.GetNumber(); to.GetPort().GetNumber() == n || to.GetPort() == nil && (len(ports) == 1 || called(p)) {
 			out = append(out, n)
 		}
 	}
@@ -306,7 +360,7 @@ func (h *host) client(c mesh.Client) (Client, bool) {
 	}
 	ways := slices.DeleteFunc(slices.Clone(h.ways), func(w way) bool { return !w.executedBy(c) })
 	for i := range ways {
-		if w := &ways[i]; w.Kind == HTTPRoute && !c.Gateway && w.Dead == "" {
+		if w := &ways[i]; (w.Kind == HTTPRoute || w.Kind == Mirror) && !c.Gateway && w.Dead == "" {
 			w.Dead = h.ignored(c, w.object)
 		}
 	}
@@ -348,7 +402,7 @@ func (h *host) addNowhere(out *Client, c mesh.Client, svc *mesh.Service, ways []
 			i = len(out.Ports)
 			out.Ports = append(out.Ports, ClientPort{Port: Port{Number: w.wanted}, Connections: []Connection{}})
 		}
-		nowhere := Connection{State: Unreachable, Subset: w.subset, Why: nowhereText(h.Host, w.wanted, svc), Adds: []Addition{}}
+		nowhere := Connection{State: Unreachable, Subset: w.subset, Why: nowhereText(h.Host, w.wanted, c, svc), Adds: []Addition{}}
 		conns := &out.Ports[i].Connections
 		k := slices.IndexFunc(*conns, func(o Connection) bool { return o.Subset == nowhere.Subset && o.Why == nowhere.Why })
 		if k < 0 {
@@ -420,15 +474,8 @@ func weight(w int32, of int) int32 {
 	return 0
 }
 
-func httpGateways(r *networking.HTTPRoute) (out []string) {
-	for _, m := range r.GetMatch() {
-		out = append(out, m.GetGateways()...)
-	}
-	return out
-}
-
-func tlsGateways(r *networking.TLSRoute) (out []string) {
-	for _, m := range r.GetMatch() {
+func matchGateways[M interface{ GetGateways() []string }](matches []M) (out []string) {
+	for _, m := range matches {
 		out = append(out, m.GetGateways()...)
 	}
 	return out

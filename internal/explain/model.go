@@ -222,6 +222,10 @@ const (
 	HTTPRoute WayKind = "httpRoute"
 	// TLSRoute: a route of spec.tls, whose clients speak TLS themselves.
 	TLSRoute WayKind = "tlsRoute"
+	// TCPRoute: a route of spec.tcp.
+	TCPRoute WayKind = "tcpRoute"
+	// Mirror: copies of the requests of a route of spec.http.
+	Mirror WayKind = "mirror"
 	// Direct: applications call the host, and no route is in between.
 	Direct WayKind = "direct"
 )

@@ -8,6 +8,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 )
 
@@ -107,13 +108,34 @@ func entryText(p mesh.PassedEntry, svc *mesh.Service) string {
 	return string(p.Reason)
 }
 
+// tcpText lists the conditions of a TCP route.
+func tcpText(r *networking.TCPRoute) string {
+	var out []string
+	for _, m := range r.GetMatch() {
+		text := "any connection"
+		if m.GetPort() != 0 {
+			text = fmt.Sprintf("port %d", m.GetPort())
+		}
+		if subnets := m.GetDestinationSubnets(); len(subnets) > 0 {
+			text += " to " + boundedText(subnets)
+		}
+		out = append(out, text)
+	}
+	if len(out) == 0 {
+		return "any connection"
+	}
+	return finding.Truncate(strings.Join(out, " or "), 240)
+}
+
 // nowhereText says why a route leads nowhere.
-func nowhereText(host string, port uint32, svc *mesh.Service) string {
+func nowhereText(host string, port uint32, c mesh.Client, svc *mesh.Service) string {
 	switch {
 	case svc == nil || svc.Host != host:
 		return fmt.Sprintf("these clients see no ServiceEntry that lists %s: Istio builds no cluster for it, and the requests fail", host)
+	case port == 0 && c.Gateway:
+		return "the route names no port, and of the host's several ports none is one of the Gateway's servers"
 	case port == 0:
-		return "the route names no port, and the host has several"
+		return "the route names no port and so means the one that was called, which the host does not have"
 	}
 	return fmt.Sprintf("the ServiceEntry that these clients see has no port %d: Istio builds no cluster for it, and the requests fail", port)
 }

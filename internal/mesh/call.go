@@ -135,7 +135,7 @@ func (w *World) ExternalHosts() []string {
 			found[h] = struct{}{}
 		}
 	}
-	for _, routes := range []map[string][]*networkingv1.VirtualService{w.routes, w.tlsHosts} {
+	for _, routes := range []map[string][]*networkingv1.VirtualService{w.routes, w.tlsHosts, w.beside} {
 		for h := range routes {
 			if IsExternal(h) {
 				found[h] = struct{}{}

@@ -77,26 +77,31 @@ func (w *World) RootRoutes(vs *networkingv1.VirtualService) []Source {
 }
 
 func (w *World) routeClients(vs *networkingv1.VirtualService, route *networking.HTTPRoute, host string) []Client {
-	matches := make([]scope, len(route.GetMatch()))
-	for i, m := range route.GetMatch() {
-		matches[i] = m
-	}
-	return w.scopeClients(vs, matches, host)
+	return w.scopeClients(vs, scopes(route.GetMatch()), host)
 }
 
 // TLSClients returns who executes a TLS route of vs, like Clients.
 func (w *World) TLSClients(vs *networkingv1.VirtualService, route *networking.TLSRoute, host string) []Client {
-	matches := make([]scope, len(route.GetMatch()))
-	for i, m := range route.GetMatch() {
-		matches[i] = m
-	}
-	return w.scopeClients(vs, matches, host)
+	return w.scopeClients(vs, scopes(route.GetMatch()), host)
+}
+
+// TCPClients returns who executes a TCP route of vs, like Clients.
+func (w *World) TCPClients(vs *networkingv1.VirtualService, route *networking.TCPRoute, host string) []Client {
+	return w.scopeClients(vs, scopes(route.GetMatch()), host)
 }
 
 // scope is what of a match decides who executes it.
 type scope interface {
 	GetGateways() []string
 	GetSourceNamespace() string
+}
+
+func scopes[M scope](matches []M) []scope {
+	out := make([]scope, len(matches))
+	for i, m := range matches {
+		out[i] = m
+	}
+	return out
 }
 
 // scopeClients returns who executes a route with the given matches. A match that

@@ -2,6 +2,8 @@ package mesh_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -405,6 +407,26 @@ func TestTLSClients(t *testing.T) {
 	assert.Equal(t, []mesh.Client{{Namespace: "a", Known: true}}, w.TLSClients(vs, vs.Spec.GetTls()[1], "api.vendor.com"))
 	assert.Equal(t, []*networkingv1.VirtualService{vs}, w.TLSRoutesTo("api.vendor.com"))
 	assert.Equal(t, "[shop/in]", fmt.Sprint(mesh.GatewayNames(vs)))
+}
+
+// No decision is about TCP routes and mirrors, but they lead to hosts.
+func TestBeside(t *testing.T) {
+	const to = "{host: api.vendor.com}"
+	w, objects := world(t, route("{"+hosts+", http: ["+
+		"{mirror: "+to+"}, {mirror: "+to+", mirrorPercentage: {value: 0}}, {mirror: "+to+", mirrorPercent: 0}, {mirror: "+to+", redirect: {uri: /}}, "+
+		"{mirrors: [{destination: "+to+", percentage: {value: 0}}, {destination: "+to+"}]}], "+
+		"tcp: [{match: [{sourceNamespace: a}], route: [{destination: {host: db.vendor.com}}]}]}"))
+	vs := objects[0].Typed.(*networkingv1.VirtualService)
+	var got []string
+	for _, r := range vs.Spec.GetHttp() {
+		got = append(got, strings.Join(slices.Sorted(maps.Keys(mesh.Mirrors(r))), " "))
+	}
+	assert.Equal(t, []string{"mirror", "", "", "", "mirrors[1].destination"}, got)
+	for _, host := range []string{"api.vendor.com", "db.vendor.com"} {
+		assert.Equal(t, []*networkingv1.VirtualService{vs}, w.BesideTo(host))
+	}
+	assert.Equal(t, []string{"api.vendor.com", "db.vendor.com"}, w.ExternalHosts())
+	assert.Equal(t, []mesh.Client{{Namespace: "a", Known: true}}, w.TCPClients(vs, vs.Spec.GetTcp()[0], "db.vendor.com"))
 }
 
 // The facts of istio-facts.md on the lookup, one by one: which objects are behind

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -103,6 +104,7 @@ type World struct {
 	rules    map[string][]*networkingv1.DestinationRule // by resolved host, as Istio sorts
 	routes   map[string][]*networkingv1.VirtualService  // by resolved destination host of HTTP routes
 	tlsHosts map[string][]*networkingv1.VirtualService  // by resolved destination host of TLS routes
+	beside   map[string][]*networkingv1.VirtualService  // by resolved destination host of TCP routes and mirrors
 	hosts    map[string][]*networkingv1.VirtualService  // by HostKeys
 	virtual  map[types.NamespacedName]*networkingv1.VirtualService
 	roots    map[types.NamespacedName][]*networkingv1.VirtualService // of a delegate
@@ -124,6 +126,7 @@ func NewWorld(objs Objects, opts Options) *World {
 		rules:    map[string][]*networkingv1.DestinationRule{},
 		routes:   map[string][]*networkingv1.VirtualService{},
 		tlsHosts: map[string][]*networkingv1.VirtualService{},
+		beside:   map[string][]*networkingv1.VirtualService{},
 		hosts:    map[string][]*networkingv1.VirtualService{},
 		virtual:  map[types.NamespacedName]*networkingv1.VirtualService{},
 		roots:    map[types.NamespacedName][]*networkingv1.VirtualService{},
@@ -154,6 +157,9 @@ func NewWorld(objs Objects, opts Options) *World {
 		for _, h := range TLSDestinationHosts(vs) {
 			w.tlsHosts[h] = append(w.tlsHosts[h], vs)
 		}
+		for _, h := range besideHosts(vs) {
+			w.beside[h] = append(w.beside[h], vs)
+		}
 		for _, k := range HostKeys(vs) {
 			w.hosts[k] = append(w.hosts[k], vs)
 		}
@@ -161,7 +167,7 @@ func NewWorld(objs Objects, opts Options) *World {
 			w.roots[d] = append(w.roots[d], vs)
 		}
 	}
-	for _, byKey := range []map[string][]*networkingv1.VirtualService{w.routes, w.tlsHosts} {
+	for _, byKey := range []map[string][]*networkingv1.VirtualService{w.routes, w.tlsHosts, w.beside} {
 		for _, list := range byKey {
 			slices.SortFunc(list, olderFirst)
 		}
@@ -195,6 +201,10 @@ func (w *World) RoutesTo(host string) []*networkingv1.VirtualService { return w.
 // TLSRoutesTo returns the VirtualServices with a TLS (passthrough) route to
 // host, oldest first: their clients speak TLS themselves.
 func (w *World) TLSRoutesTo(host string) []*networkingv1.VirtualService { return w.tlsHosts[host] }
+
+// BesideTo returns the VirtualServices with a TCP route to host, or a mirror, oldest first:
+// no decision is about these.
+func (w *World) BesideTo(host string) []*networkingv1.VirtualService { return w.beside[host] }
 
 // ServiceEntriesFor returns the ServiceEntries that list exactly host, oldest
 // first, visible or not.
@@ -274,6 +284,47 @@ func TLSDestinationHosts(vs *networkingv1.VirtualService) []string {
 			if h := d.GetDestination().GetHost(); h != "" {
 				out = append(out, ResolveHost(h, vs.Namespace))
 			}
+		}
+	}
+	return distinct(out)
+}
+
+// Mirrors returns where copies of the requests of an HTTP route go, by the field that says
+// so (MirrorPercent, MirrorPercentByPolicy).
+func Mirrors(r *networking.HTTPRoute) map[string]*networking.Destination {
+	out := map[string]*networking.Destination{}
+	share, old := r.GetMirrorPercentage(), r.GetMirrorPercent() //nolint:staticcheck // It counts yet.
+	none := share != nil && share.GetValue() <= 0 || share == nil && old != nil && old.GetValue() == 0
+	if !Sends(r) {
+		return out
+	}
+	if r.GetMirror() != nil && !none {
+		out["mirror"] = r.GetMirror()
+	}
+	for i, m := range r.GetMirrors() {
+		if m.GetDestination() != nil && (m.GetPercentage() == nil || m.GetPercentage().GetValue() > 0) {
+			out[fmt.Sprintf("mirrors[%d].destination", i)] = m.GetDestination()
+		}
+	}
+	return out
+}
+
+// besideHosts returns the distinct resolved hosts of the TCP routes and mirrors of vs.
+func besideHosts(vs *networkingv1.VirtualService) []string {
+	var out []string
+	add := func(d *networking.Destination) {
+		if h := d.GetHost(); h != "" {
+			out = append(out, ResolveHost(h, vs.Namespace))
+		}
+	}
+	for _, r := range vs.Spec.GetHttp() {
+		for _, d := range Mirrors(r) {
+			add(d)
+		}
+	}
+	for _, r := range vs.Spec.GetTcp() {
+		for _, d := range r.GetRoute() {
+			add(d.GetDestination())
 		}
 	}
 	return distinct(out)

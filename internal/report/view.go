@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/egress-tls/egress-tls-webhook/internal/explain"
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 )
 
@@ -268,7 +269,7 @@ func deadRoutes(r *Report) int {
 			for _, p := range c.Ports {
 				for _, conn := range p.Connections {
 					for _, w := range conn.Ways {
-						if w.VirtualService != nil && (r.Namespace == "" || w.VirtualService.Namespace == r.Namespace) {
+						if w.Kind == explain.HTTPRoute && (r.Namespace == "" || w.VirtualService.Namespace == r.Namespace) {
 							path, _, _ := strings.Cut(w.Path, ".route[")
 							route := w.VirtualService.String() + " " + path
 							alive[route] = alive[route] || w.Dead == ""
