@@ -51,6 +51,10 @@ func TestExplainLittle(t *testing.T) {
 		return "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec:\n  hosts: [" + hosts + "]\n" +
 			"  exportTo: [" + exportTo + "]\n  resolution: DNS\n  ports: [{number: 443, name: https, protocol: HTTPS}]\n"
 	}
+	ofTLS := func(host, resolution, tls string) string {
+		return strings.NewReplacer("resolution: DNS", "resolution: "+resolution, "name: https, protocol: HTTPS", "name: http, protocol: HTTP").Replace(of(host, "'*'")) +
+			"---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec: {host: " + host + ", trafficPolicy: {tls: {" + tls + "}}}\n"
+	}
 	known := of("api.vendor.com, www.vendor.com", "'*'")
 	var all strings.Builder
 	for _, tc := range []struct {
@@ -70,6 +74,8 @@ func TestExplainLittle(t *testing.T) {
 		{vsOf("  http:\n  - route:\n    - destination: {host: api.vendor.com, port: {number: 443}}\n"), []string{"api.vendor.com"}},
 		{of("api.vendor.com", "'*'") + "---\n" + vsOf("  http:\n  - route:\n    - destination: {host: a.example.com}\n    mirror: {host: api.vendor.com}\n    mirrors: [{destination: {host: api.vendor.com, port: {number: 8443}}}]\n"), []string{"api.vendor.com"}},
 		{of("api.vendor.com", "'*'") + "---\n" + vsOf("  tcp:\n  - match: [{port: 443, destinationSubnets: [10.0.0.0/8]}, {}]\n    route:\n    - destination: {host: api.vendor.com}\n"), []string{"api.vendor.com"}},
+		{ofTLS("'*.vendor.com'", "DYNAMIC_DNS", "mode: SIMPLE, sni: a.vendor.com"), []string{"*.vendor.com"}},
+		{ofTLS("api.vendor.com", "DNS", "mode: MUTUAL"), []string{"api.vendor.com"}},
 	} {
 		got := run(tc.input, append([]string{"explain", "-f", "-"}, tc.args...)...)
 		assert.Equal(t, OK, got.code)

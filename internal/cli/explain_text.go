@@ -363,13 +363,17 @@ func tlsTexts(t explain.TLSContext) []string {
 		ca += "an authority in " + t.CA
 	}
 	if t.CA != "" {
+		auto := "the SNI"
+		if !t.AutoSNI {
+			auto = "the Host of each request"
+		}
 		switch names := strings.Join(t.SubjectAltNames, " or "); {
 		case names != "" && t.AutoName:
-			ca += fmt.Sprintf(", for %s, and for the SNI", names)
+			ca += fmt.Sprintf(", for %s, and for %s", names, auto)
 		case names != "":
 			ca += ", for " + names
 		case t.AutoName:
-			ca += ", for the SNI"
+			ca += ", for " + auto
 		default:
 			ca += ", for ANY NAME"
 		}

@@ -145,12 +145,19 @@ func noteOf(p ClientPort, conn Connection, w Way) string {
 		return ": the server expects TLS there"
 	case w.State == TLS && conn.TLS.CA == "":
 		return ": the server's certificate is not verified"
+	case w.State == TLS && anyName(conn.TLS):
+		return ": the name in the server's certificate is not verified"
 	case w.State == DoubleTLS:
 		return ": the handshake fails"
 	case w.State == Dead:
 		return ": no request takes them"
 	}
 	return ""
+}
+
+// anyName reports whether the certificate of a known authority is accepted for every name.
+func anyName(t *TLSContext) bool {
+	return t.CA != "" && t.CA != meshCA && len(t.SubjectAltNames) == 0 && !t.AutoName
 }
 
 // clientText names a group of proxies.

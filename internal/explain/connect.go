@@ -69,7 +69,7 @@ func (h *host) connection(n mesh.Need, ways []Way) Connection {
 		}
 	}
 	speaksHTTP := func(w Way) bool { return w.Speaks == "HTTP" }
-	if out.TLS != nil && out.TLS.AutoSNI && !slices.ContainsFunc(ways, speaksHTTP) {
+	if out.TLS != nil && !slices.ContainsFunc(ways, speaksHTTP) {
 		// The name is that of an HTTP request: Envoy has none of other connections.
 		out.TLS.AutoSNI, out.TLS.AutoName = false, false
 	}
@@ -169,7 +169,7 @@ const meshCA = "mesh"
 // contextOf is the TLS that the proxies open, nil: none. It follows
 // buildUpstreamClusterTLSContext, constructUpstreamTLS and setAutoSniAndAutoSanValidation.
 func contextOf(n mesh.Need) *TLSContext {
-	if n.Rule == nil || !n.TLS.Encrypts() || n.Rule.CredentialIgnored(n.Client, n.TLS) {
+	if n.Rule == nil || !n.TLS.Encrypts() || n.Rule.CredentialIgnored(n.Client, n.TLS) || certificateLacks(n.TLS.Settings) {
 		return nil
 	}
 	s := n.TLS.Settings
@@ -201,11 +201,18 @@ func contextOf(n mesh.Need) *TLSContext {
 		out.CA, out.SubjectAltNames = "", []string{}
 		return out
 	}
-	out.AutoName = out.AutoSNI && len(out.SubjectAltNames) == 0
+	dynamic := mesh.IsWildcard(n.Service.Host) && n.Service.Entries[0].Spec.GetResolution() == networking.ServiceEntry_DYNAMIC_DNS
+	out.AutoName = dynamic || out.AutoSNI && len(out.SubjectAltNames) == 0
 	if len(out.SubjectAltNames) == 0 {
 		out.SubjectAltNames = namesOf(n.Service)
 	}
 	return out
+}
+
+// certificateLacks reports whether istiod builds no TLS, since it has no certificate to
+// show. Its validation refuses such a rule, which may be in a file all the same.
+func certificateLacks(s *networking.ClientTLSSettings) bool {
+	return s.GetMode() == networking.ClientTLSSettings_MUTUAL && s.GetCredentialName() == "" && (s.GetClientCertificate() == "" || s.GetPrivateKey() == "")
 }
 
 // namesOf are the subjectAltNames of the ServiceEntries, sorted.

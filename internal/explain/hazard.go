@@ -249,7 +249,7 @@ func (h *host) addConnectionHazards(c Client, p ClientPort, conn Connection, cod
 		switch {
 		case t.CA == "":
 			add(finding.Warning, CertificateNotVerified, "Remove insecureSkipVerify.", "%s says insecureSkipVerify: the certificate of %s is not verified, and any server can pose as it.", rule, h.Host)
-		case len(t.SubjectAltNames) > 0 || t.AutoName || t.CA == meshCA || conn.State == DoubleTLS:
+		case !anyName(t) || conn.State == DoubleTLS:
 		case t.SNI == "":
 			add(finding.Warning, NameNotVerified, fmt.Sprintf("Add sni: %s and subjectAltNames: [%s].", h.Host, h.Host),
 				"%s sets neither sni nor subjectAltNames, and what comes to port %d is not HTTP, which would tell the name: the proxy asks for none, and accepts the certificate of a known authority for any name, not only for %s.", rule, p.Number, h.Host)

@@ -206,7 +206,7 @@ type TLSContext struct {
 	// container, a secret, "mesh", or "" if the certificate is not verified at all.
 	CA string `json:"ca"`
 	// SubjectAltNames are the names of which the server's certificate must have one;
-	// AutoName: the SNI as well. Without both every name is accepted.
+	// AutoName: the Host of each request as well, which with AutoSNI is the SNI. Without both every name is accepted.
 	SubjectAltNames []string `json:"subjectAltNames"`
 	AutoName        bool     `json:"autoName,omitempty"`
 	// ClientCertificate is the proxy's own: a path, a secret, or "mesh".

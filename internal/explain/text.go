@@ -39,6 +39,9 @@ func whyText(n mesh.Need) string {
 	case n.Rule.CredentialIgnored(n.Client, t):
 		return fmt.Sprintf("%s of %s has a credentialName, which sidecars ignore together with its tls unless the rule has a workloadSelector", t.Path(), ruleName(t.From))
 	}
+	if certificateLacks(t.Settings) {
+		return fmt.Sprintf("%s of %s says mode MUTUAL, but has no clientCertificate and privateKey: Istio refuses that, and builds no TLS of it", t.Path(), ruleName(t.From))
+	}
 	return fmt.Sprintf("%s of %s says mode %s", t.Path(), ruleName(t.From), t.Mode())
 }
 

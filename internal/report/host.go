@@ -229,17 +229,20 @@ func tlsText(t *explain.TLSContext) string {
 	default:
 		out = append(out, "no SNI")
 	}
-	names := t.SubjectAltNames
-	if t.AutoName {
-		names = append(slices.Clone(names), "the SNI")
+	names := strings.Join(t.SubjectAltNames, " or ")
+	switch {
+	case t.AutoName && names != "":
+		names += ", and for the Host of each request"
+	case t.AutoName:
+		names = "the Host of each request"
 	}
 	switch {
 	case t.CA == "":
 		out = append(out, "certificate not verified")
-	case len(names) == 0:
+	case names == "":
 		out = append(out, "authority "+t.CA, "certificate for any name")
 	default:
-		out = append(out, "authority "+t.CA, "certificate for "+strings.Join(names, " or "))
+		out = append(out, "authority "+t.CA, "certificate for "+names)
 	}
 	if t.ClientCertificate != "" {
 		out = append(out, "own certificate "+t.ClientCertificate)

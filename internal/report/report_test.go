@@ -215,11 +215,12 @@ func TestEntryText(t *testing.T) {
 func TestTLSText(t *testing.T) {
 	for want, context := range map[string]*explain.TLSContext{
 		"none": nil,
-		"SIMPLE, SNI a, authority system, certificate for a or b":                                     {Mode: "SIMPLE", SNI: "a", CA: "system", SubjectAltNames: []string{"a", "b"}},
-		"SIMPLE, SNI is the Host of each request, authority system, certificate for the SNI":          {Mode: "SIMPLE", AutoSNI: true, CA: "system", AutoName: true},
-		"SIMPLE, no SNI, authority system, certificate for any name":                                  {Mode: "SIMPLE", CA: "system"},
-		"SIMPLE, SNI a, certificate not verified":                                                     {Mode: "SIMPLE", SNI: "a"},
-		"MUTUAL, SNI a, authority /ca.pem, certificate for any name, own certificate /etc/client.pem": {Mode: "MUTUAL", SNI: "a", CA: "/ca.pem", ClientCertificate: "/etc/client.pem"},
+		"SIMPLE, SNI a, authority system, certificate for a or b":                                                        {Mode: "SIMPLE", SNI: "a", CA: "system", SubjectAltNames: []string{"a", "b"}},
+		"SIMPLE, SNI is the Host of each request, authority system, certificate for the Host of each request":            {Mode: "SIMPLE", AutoSNI: true, CA: "system", AutoName: true},
+		"SIMPLE, SNI is the Host of each request, authority system, certificate for a, and for the Host of each request": {Mode: "SIMPLE", AutoSNI: true, CA: "system", AutoName: true, SubjectAltNames: []string{"a"}},
+		"SIMPLE, no SNI, authority system, certificate for any name":                                                     {Mode: "SIMPLE", CA: "system"},
+		"SIMPLE, SNI a, certificate not verified":                                                                        {Mode: "SIMPLE", SNI: "a"},
+		"MUTUAL, SNI a, authority /ca.pem, certificate for any name, own certificate /etc/client.pem":                    {Mode: "MUTUAL", SNI: "a", CA: "/ca.pem", ClientCertificate: "/etc/client.pem"},
 	} {
 		assert.Equal(t, want, tlsText(context))
 	}
