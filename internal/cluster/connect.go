@@ -69,11 +69,18 @@ func Connect(a Access) (*Cluster, error) {
 	if kubeconfig, err := loader.RawConfig(); name == "" && err == nil {
 		name = kubeconfig.CurrentContext
 	}
+	if name == "" {
+		name = config.Host
+		if at, err := url.Parse(name); err == nil {
+			at.User = nil // It may hold a password.
+			name = at.String()
+		}
+	}
 	namespace, _, err := loader.Namespace()
 	if err != nil {
 		return nil, fmt.Errorf("failed to find the cluster: %w", err)
 	}
-	return &Cluster{cmp.Or(name, config.Host), namespace, client, a.ChunkSize}, nil
+	return &Cluster{name, namespace, client, a.ChunkSize}, nil
 }
 
 // get reads what is at a path of the API server.

@@ -151,3 +151,15 @@ func TestPolicyThatCannotBeReadNow(t *testing.T) {
 		})
 	}
 }
+
+// What a cluster is called is printed on pages that are passed on.
+func TestNameWithoutPassword(t *testing.T) {
+	for in, want := range map[string]string{"prod": "prod", `""`: "https://api.example.com:6443"} {
+		kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+		require.NoError(t, os.WriteFile(kubeconfig, []byte("{apiVersion: v1, kind: Config, current-context: "+in+", contexts: [{name: "+in+", context: {cluster: c}}], "+
+			"clusters: [{name: c, cluster: {server: 'https://user:secret@api.example.com:6443'}}]}"), 0o600))
+		c, err := Connect(Access{Kubeconfig: kubeconfig})
+		require.NoError(t, err)
+		assert.Equal(t, want, c.Name)
+	}
+}
