@@ -14,7 +14,7 @@ import (
 // writeCheckText prints for people: what is found, what admission would add, the sum.
 func writeCheckText(w io.Writer, st style, in *input, v verdict) {
 	writeFindings(w, st, in, v.findings)
-	in.writeAdditions(w, st, additions(v))
+	in.writeAdditions(w, st, additions(v, false))
 	writeSum(w, st, v)
 }
 
@@ -33,8 +33,8 @@ type addition struct {
 }
 
 // additions says for each object what is added with it. A DestinationRule that
-// several ask for is named with the first.
-func additions(v verdict) []addition {
+// several ask for is named with the first, or with each.
+func additions(v verdict, each bool) []addition {
 	var out []addition
 	said := map[string]struct{}{}
 	for _, j := range v.judgements {
@@ -44,7 +44,7 @@ func additions(v verdict) []addition {
 		lines := append([]string(nil), j.outcome.Changes...)
 		for _, c := range j.outcome.Rules {
 			text := c.String()
-			if _, dup := said[text]; !dup {
+			if _, dup := said[text]; each || !dup {
 				said[text] = struct{}{}
 				lines = append(lines, text)
 			}

@@ -38,9 +38,11 @@ func (in *input) reports(v verdict, r scanResult) ([]*policyreport.Report, error
 	for _, f := range r.Findings {
 		add(f.Object, func(to *policyreport.Report, uid types.UID) { to.Found(f, uid) })
 	}
-	for _, a := range r.Additions {
-		add(a.Object, func(to *policyreport.Report, uid types.UID) {
-			to.Warn(policyreport.Addition, "Admission would add "+strings.Join(a.Changes, "; "), a.Object, uid)
+	// Each namespace is told all of its own: what is said in another is not read here.
+	for _, a := range additions(v, true) {
+		about := mesh.ObjectOf(a.doc.Object)
+		add(about, func(to *policyreport.Report, uid types.UID) {
+			to.Warn(policyreport.Addition, "Admission would add "+strings.Join(a.lines, "; "), about, uid)
 		})
 	}
 	for _, s := range r.Surplus {

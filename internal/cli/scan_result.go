@@ -87,8 +87,10 @@ func (in *input) scan(v verdict) (scanResult, error) {
 	for _, f := range v.findings {
 		of(f.Object.Namespace).count(f)
 	}
-	for _, a := range additions(v) {
+	for _, a := range additions(v, false) {
 		out.Additions = append(out.Additions, scanAddition{mesh.ObjectOf(a.doc.Object), a.lines})
+	}
+	for _, a := range additions(v, true) {
 		of(a.doc.Object.GetNamespace()).Additions++
 	}
 	var err error

@@ -11,6 +11,7 @@ import (
 
 	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+	"github.com/egress-tls/egress-tls-webhook/internal/policyreport"
 )
 
 // stored returns the input that a cluster with these objects would be.
@@ -106,6 +107,48 @@ func TestScanOfOneNamespace(t *testing.T) {
 	assert.Equal(t, "VirtualService x/a", r.Findings[0].Object.String())
 	assert.Equal(t, "VirtualService y/a", r.Findings[1].Object.String(), "what those of x do to others")
 	assert.Len(t, in.objects().VirtualServices, 2, "all others still count")
+}
+
+// A rule that routes of two namespaces lack is named once, and lacks both: neither namespace
+// reads the report of the other.
+func TestScanTellsEachNamespaceWhatItLacks(t *testing.T) {
+	objects := []map[string]any{{
+		"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+		"metadata": map[string]any{"name": "a", "namespace": "shop"},
+		"spec":     map[string]any{"hosts": []any{"a.example.com"}, "resolution": "DNS", "ports": []any{map[string]any{"number": 443, "name": "tls", "protocol": "HTTPS"}}},
+	}}
+	for _, namespace := range []string{"one", "two"} {
+		objects = append(objects, map[string]any{
+			"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+			"metadata": map[string]any{"name": "pay", "namespace": namespace},
+			"spec": map[string]any{"hosts": []any{"pay.shop.svc.cluster.local"}, "http": []any{map[string]any{"route": []any{
+				map[string]any{"destination": map[string]any{"host": "a.example.com", "port": map[string]any{"number": 443}}},
+			}}}},
+		})
+	}
+	in := stored(t, objects...)
+	in.policy.Headers = policy.IgnoreHeaders
+	v, err := in.judge(false)
+	require.NoError(t, err)
+	r, err := in.scan(v)
+	require.NoError(t, err)
+	require.Len(t, r.Additions, 1)
+	reports, err := in.reports(v, r)
+	require.NoError(t, err)
+	lacking := map[string]int{}
+	for _, n := range r.Summary.Namespaces {
+		lacking[n.Namespace] = n.Additions
+	}
+	for _, report := range reports {
+		for _, result := range report.Results {
+			if result.Policy == policyreport.Addition {
+				assert.Equal(t, "Admission would add DestinationRule shop/egress-tls-a-example-com-7653e4959f8eac25 with TLS to a.example.com on port 443", result.Message)
+				lacking["report of "+report.Namespace]++
+			}
+		}
+		assert.Zero(t, report.Summary.Pass, report.Namespace)
+	}
+	assert.Equal(t, map[string]int{"shop": 1, "one": 1, "two": 1, "report of shop": 1, "report of one": 1, "report of two": 1}, lacking)
 }
 
 func TestNumbers(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 func writeScanText(w io.Writer, st style, in *input, v verdict, r scanResult) {
 	writeNamespaces(w, st, r)
 	writeFindings(w, st, in, v.findings)
-	in.writeAdditions(w, st, additions(v))
+	in.writeAdditions(w, st, additions(v, false))
 	writeSurplus(w, st, in, r.Surplus)
 	writeScanSum(w, st, r)
 }
