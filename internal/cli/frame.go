@@ -142,17 +142,15 @@ func (fr *frames) window(focus manifest.Region) int {
 }
 
 func (fr *frames) writeLine(w io.Writer, src *manifest.Source, n, from int) {
-	text := ""
-	if lines := src.Lines(n, n); len(lines) > 0 {
-		text = fr.cut(lines[0], from)
-	}
+	text := fr.cut(src.Row(n), from)
 	fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s %s", fr.style.blue(fmt.Sprintf("%*d |", fr.gutter, n)), text), " "))
 }
 
 // cut makes of a line what a terminal shows in one row, each character in its column.
-func (fr *frames) cut(line string, from int) string {
+func (fr *frames) cut(line []rune, from int) string {
 	const more = '…'
-	text := []rune(line)
+	from = min(from, len(line))
+	text := slices.Clone(line[from:min(from+fr.room()+1, len(line))])
 	for i, r := range text {
 		switch {
 		case r == '\t':
@@ -161,7 +159,6 @@ func (fr *frames) cut(line string, from int) string {
 			text[i] = unicode.ReplacementChar
 		}
 	}
-	text = text[min(from, len(text)):]
 	if from > 0 && len(text) > 0 {
 		text[0] = more
 	}
@@ -172,7 +169,7 @@ func (fr *frames) cut(line string, from int) string {
 }
 
 func (fr *frames) writeMark(w io.Writer, m mark, from int) {
-	line := []rune(fr.cut(m.doc.Source.Lines(m.focus.Line, m.focus.Line)[0], from))
+	line := []rune(fr.cut(m.doc.Source.Row(m.focus.Line), from))
 	start := min(m.focus.Column-1-from, len(line))
 	end := max(min(m.focus.EndColumn-1-from, len(line)), start)
 	before, length := columns(string(line[:start])), max(columns(string(line[start:end])), 1)

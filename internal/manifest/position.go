@@ -72,7 +72,7 @@ func (s *Source) find(path string) (at field, ok bool) {
 
 func (s *Source) region(at field) Region {
 	line := s.lineAt(at.start.Line)
-	text := []rune(s.lines(line, line)[0])
+	text := s.Row(line)
 	end := endOfToken(text, at.start.Column-1, at.flow, at.first != at.start)
 	if at.first != at.start && at.first.Line == at.start.Line {
 		end = endOfToken(text, at.first.Column-1, at.flow, false)
@@ -105,6 +105,15 @@ func (s *Source) Lines(first, last int) []string {
 		return nil
 	}
 	return s.lines(first, last)
+}
+
+// Row returns the characters of a line of the file, counted from 1, without its end. They
+// are not to be changed: a file may be one long line, of which much is asked.
+func (s *Source) Row(line int) []rune {
+	if s.row.line != line {
+		s.row = row{line, []rune(strings.Join(s.Lines(line, line), ""))}
+	}
+	return s.row.text
 }
 
 func (s *Source) lines(first, last int) []string {

@@ -148,6 +148,10 @@ func TestLines(t *testing.T) {
 	assert.Equal(t, []string{"kind: A", "b: c"}, src.Lines(1, 9))
 	assert.Equal(t, []string{"b: c"}, src.Lines(4, 4))
 	assert.Empty(t, src.Lines(5, 9))
+	for range 2 {
+		assert.Equal(t, "b: c", string(src.Row(4)))
+		assert.Empty(t, src.Row(5))
+	}
 	assert.Equal(t, []string{"kind: B"}, set.Documents[1].Source.Lines(6, 6))
 }
 

@@ -38,6 +38,13 @@ type Source struct {
 	syntax    func() *yamlv3.Node
 	starts    func() []int // offsets of the lines
 	oddBreaks func() bool
+	row       row
+}
+
+// row is a line that was asked for.
+type row struct {
+	line int
+	text []rune
 }
 
 // File is the content of a file or of stdin.
