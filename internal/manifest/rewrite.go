@@ -52,6 +52,7 @@ func (s *Source) Changed(change func(tree map[string]any) error) (text string, a
 		text, err = yamltext.EncodeJSON(tree, s.Text)
 	} else {
 		text, err = yamltext.Encode(tree)
+		text = strings.ReplaceAll(text, "\n", newlineOf(s.Text))
 	}
 	return text, anew, err
 }

@@ -75,3 +75,12 @@ func TestReorderingFails(t *testing.T) {
 		assert.EqualError(t, err, want, text)
 	}
 }
+
+// What is written anew ends its lines as the rest of the file does.
+func TestChangedAnew(t *testing.T) {
+	source := load(t, "kind: A\r\nx: &x 1 # one\r\nz: *x\r\n").Sources[0]
+	text, anew, err := source.Changed(func(tree map[string]any) error { tree["z"] = "a\r\nb"; return nil })
+	require.NoError(t, err)
+	require.EqualError(t, anew, "stdin:3: the alias *x stands for other text, which others may use too")
+	assert.Equal(t, "kind: A\r\nx: 1\r\nz: \"a\\r\\nb\"\r\n", text)
+}
