@@ -109,6 +109,7 @@ func TestLoadErrors(t *testing.T) {
 		"JSON twice":    {"{\"a\": 1,\n\"a\": 2}", `stdin:1: invalid JSON: duplicate field "a"`},
 		"item":          {"kind: List\nitems:\n- 5\n- [a]\n", "stdin:3: items[0]: expected a Kubernetes object\nstdin:4: items[1]: expected a Kubernetes object"},
 		"items":         {"kind: List\nitems: {a: b}\n", "stdin:2: items: expected a list of Kubernetes objects"},
+		"Lists":         {strings.Repeat("{kind: List, items: [", 21) + strings.Repeat("]}", 21), "stdin:1: " + strings.Repeat("items[0].", 19) + "items[0]: more than 20 Lists are in each other"},
 		"version":       {strings.Replace(head, "/v1", "/v2", 1) + "  hosts: [a]\n", `stdin:1: VirtualService has apiVersion "networking.istio.io/v2"; Istio serves networking.istio.io/v1, v1beta1 and v1alpha3`},
 		"no version":    {"kind: DestinationRule\n", "stdin:1: DestinationRule has no apiVersion"},
 		"no kind":       {"apiVersion: networking.istio.io/v1\n", "stdin:1: an object of networking.istio.io/v1 has no kind"},

@@ -51,8 +51,15 @@ func (u *unfolder) object(raw []byte, path, apiVersion, kind string) {
 	u.out = append(u.out, d)
 }
 
+// maxNested bounds Lists in Lists: each is decoded with all that is in it.
+const maxNested = 20
+
 func (u *unfolder) items(raw []byte, path, apiVersion, kind string) {
 	var items []json.RawMessage
+	if strings.Count(path, "items[") >= maxNested {
+		u.fail(path, fmt.Sprintf("more than %d Lists are in each other", maxNested))
+		return
+	}
 	path = join(path, "items")
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &items); err != nil {
