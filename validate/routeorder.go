@@ -93,6 +93,35 @@ func WorkingOrder(vs *networkingv1.VirtualService, delegates Delegates) (order [
 	return slices.Concat(j.plan.order, slices.DeleteFunc(given, func(i int) bool { return placed[i] })), left == 0
 }
 
+// Overtaking returns the routes that are live as vs has them and that an order of them puts
+// in front of others that are live too, ahead of which they were not: such a route may take
+// requests that others had. It is rare that an order needs that.
+func Overtaking(vs *networkingv1.VirtualService, delegates Delegates, order []int) []int {
+	j := newJudgement(vs, delegates)
+	if j == nil {
+		return nil
+	}
+	dead := map[int]bool{}
+	for i := range j.items {
+		if v := j.items[i].verdict; v.dead {
+			dead[v.route] = true
+		}
+	}
+	var out []int
+	least := len(order)
+	for _, i := range slices.Backward(order) {
+		if dead[i] {
+			continue
+		}
+		if i > least {
+			out = append(out, i)
+		}
+		least = min(least, i)
+	}
+	slices.Sort(out)
+	return out
+}
+
 // An item is a finding before it is put into words.
 type item struct {
 	code     finding.Code

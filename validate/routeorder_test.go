@@ -466,6 +466,21 @@ func TestWorkingOrder(t *testing.T) {
 	}
 }
 
+// The last two are dead. For the last to be live it must stand before the second, and the
+// second, to stay live, before the first.
+func TestOvertaking(t *testing.T) {
+	vs := virtualService(t, `
+gateways: [g, mesh]
+http: [{match: [{uri: {prefix: /}, gateways: [g]}]}, {match: [{uri: {prefix: /b}}]}, {match: [{uri: {prefix: /c}, gateways: [g]}]}, {match: [{uri: {prefix: /b}, gateways: [mesh]}]}]
+`)
+	order, ok := WorkingOrder(vs, nil)
+	assert.True(t, ok)
+	assert.Equal(t, []int{3, 1, 2, 0}, order)
+	assert.Equal(t, []int{1}, Overtaking(vs, nil, order))
+	assert.Empty(t, Overtaking(vs, nil, []int{2, 3, 0, 1}))
+	assert.Empty(t, Overtaking(nil, nil, order))
+}
+
 func TestWorkingOrderWithANilRoute(t *testing.T) {
 	vs := virtualService(t, `http: [{}, {match: [{uri: {prefix: /a}}]}]`)
 	vs.Spec.Http = append([]*networking.HTTPRoute{nil}, vs.Spec.Http...)

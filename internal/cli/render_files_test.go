@@ -327,6 +327,22 @@ func TestRenderFixOrder(t *testing.T) {
 	assert.Equal(t, result{OK, off, ""}, run(off, "render", "-f", "-", "--fix-order"))
 }
 
+// Where an order that works sends requests of live routes elsewhere, that is said.
+func TestRenderFixOrderSaysWhatOvertakes(t *testing.T) {
+	got := run(vsOf(`  gateways: [g, mesh]
+  http:
+  - match: [{uri: {prefix: /}, gateways: [g]}]
+    route: [{destination: {host: a}}]
+  - match: [{uri: {prefix: /b}}]
+    route: [{destination: {host: b}}]
+  - match: [{uri: {prefix: /b}, gateways: [mesh]}]
+    route: [{destination: {host: c}}]
+`), "render", "-f", "-", "--fix-order")
+	assert.Equal(t, OK, got.code)
+	assert.Equal(t, "egress-tls: note: stdin:8: VirtualService default/a: put spec.http into the order that works: 2, 1, 0 (as numbered in the file)\n"+
+		"egress-tls: note: stdin:8: VirtualService default/a: for that order, routes of spec.http get in front of others that can match already, and may take requests of theirs: 1\n", got.err)
+}
+
 func TestOrderText(t *testing.T) {
 	assert.Equal(t, "3-5, 0, 1, 7, 6", orderText([]int{3, 4, 5, 0, 1, 7, 6}))
 }

@@ -29,6 +29,10 @@ func (in *input) fixOrder(notes io.Writer) error {
 		}
 		fmt.Fprintf(notes, "egress-tls: note: %s: %s: put spec.http into the order that works: %s (as numbered in the file)\n",
 			d.Place("spec.http"), d.Name(), orderText(order))
+		if live := validate.Overtaking(vs, world.VirtualService, order); len(live) > 0 {
+			fmt.Fprintf(notes, "egress-tls: note: %s: %s: for that order, routes of spec.http get in front of others that can match already, and may take requests of theirs: %s\n",
+				d.Place("spec.http"), d.Name(), orderText(live))
+		}
 		if err := d.Reorder("spec.http", order); err != nil {
 			return err
 		}
