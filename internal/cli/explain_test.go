@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,6 +140,32 @@ func TestExplainHazards(t *testing.T) {
 			assert.Equal(t, explain.Hazard{Code: code, Severity: finding.Warning, Message: tc.want, Remedy: tc.remedy}, host.Hazards[i])
 		})
 	}
+}
+
+// Where each namespace has its own, the answer grows with their number, not its square.
+func TestExplainManyNamespaces(t *testing.T) {
+	var in strings.Builder
+	for i := range 13 {
+		fmt.Fprintf(&in, `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: e, namespace: n%[1]d}
+spec: {hosts: [api.vendor.com], exportTo: [.], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: r, namespace: n%[1]d}
+spec: {host: api.vendor.com}
+---
+`, i)
+	}
+	got := run(in.String(), "explain", "api.vendor.com", "--from", "n0", "-f", "-")
+	assert.Equal(t, OK, got.code)
+	assert.Equal(t, 10, strings.Count(got.out, ": it is exported only to namespace "))
+	assert.Contains(t, got.out, "not 2 more: they are not exported to these clients either\n")
+	assert.Equal(t, 10, strings.Count(got.out, ": Istio looks only into "))
+	assert.Contains(t, got.out, "not 2 more: Istio does not look into their namespaces either\n")
+	page := run(in.String(), "check", "-o", "html", "-f", "-")
+	assert.Equal(t, 26, strings.Count(page.out, "<li>2 more</li>"))
 }
 
 func TestExplainUsage(t *testing.T) {

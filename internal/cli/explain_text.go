@@ -229,6 +229,9 @@ func (e *explanation) client(c explain.Client) []node {
 	for _, p := range c.Passed {
 		sees.children = append(sees.children, node{text: fmt.Sprintf("not %s: %s", p.Ref, p.Text)})
 	}
+	if c.MorePassed > 0 {
+		sees.children = append(sees.children, node{text: fmt.Sprintf("not %d more: they are not exported to these clients either", c.MorePassed)})
+	}
 	out := []node{sees}
 	if len(c.Rules)+len(c.PassedRules) > 0 {
 		out = append(out, e.rules(c))
@@ -268,6 +271,9 @@ func (e *explanation) rules(c explain.Client) node {
 	}
 	for _, p := range c.PassedRules {
 		below = append(below, node{text: fmt.Sprintf("not %s for %s: %s", p.Ref, p.Host, p.Text)})
+	}
+	if c.MorePassedRules > 0 {
+		below = append(below, node{text: fmt.Sprintf("not %d more: Istio does not look into their namespaces either", c.MorePassedRules)})
 	}
 	text := "apply no DestinationRule"
 	if len(names) > 0 {

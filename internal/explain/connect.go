@@ -145,7 +145,14 @@ func (h *host) addRules(out *Client, c mesh.Client, svc *mesh.Service) {
 		}
 		out.Rules = append(out.Rules, rule)
 	}
+	elsewhere := 0
 	for _, p := range h.world.PassedRules(c, svc) {
+		if p.Reason == mesh.RuleElsewhere {
+			if elsewhere++; elsewhere > maxPassed {
+				out.MorePassedRules++
+				continue
+			}
+		}
 		passed := PassedRule{Ref: *refOf(p.Rule), Host: mesh.RuleHost(p.Rule), Reason: p.Reason, Text: ruleText(p, c, svc, h.world)}
 		if p.By != nil {
 			passed.By = refOf(p.By)

@@ -384,7 +384,14 @@ func (h *host) client(c mesh.Client) (Client, bool) {
 			}
 		}
 	}
+	hidden := 0
 	for _, p := range h.world.PassedEntries(c, h.Host, svc) {
+		if p.Reason == mesh.EntryNotExported {
+			if hidden++; hidden > maxPassed {
+				out.MorePassed++
+				continue
+			}
+		}
 		out.Passed = append(out.Passed, PassedEntry{*refOf(p.Entry), p.Host, p.Reason, entryText(p, svc)})
 	}
 	h.addNowhere(&out, c, svc, ways)

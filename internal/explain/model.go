@@ -110,14 +110,24 @@ type Client struct {
 	// first; the others of Host.ServiceEntries are in Passed, with the reason.
 	Sees   []Ref         `json:"sees"`
 	Passed []PassedEntry `json:"passedServiceEntries"`
+	// MorePassed are others that are not exported to the client, beyond maxPassed.
+	MorePassed int `json:"morePassedServiceEntries,omitempty"`
 	// Wildcard is the host that Sees list, if that is a wildcard.
 	Wildcard string `json:"wildcard,omitempty"`
 	// Rules are the DestinationRules in force: those for some workloads first. All others
 	// that fit the host are in PassedRules, with the reason.
 	Rules       []Rule       `json:"destinationRules"`
 	PassedRules []PassedRule `json:"passedDestinationRules"`
-	Ports       []ClientPort `json:"ports"`
+	// MorePassedRules are others in namespaces that Istio does not look into, beyond
+	// maxPassed.
+	MorePassedRules int          `json:"morePassedDestinationRules,omitempty"`
+	Ports           []ClientPort `json:"ports"`
 }
+
+// maxPassed is how many are named to a client of those that have nothing to do with it:
+// where each of many namespaces has objects of its own for a host, the rest is noise, and as
+// long as their number squared.
+const maxPassed = 10
 
 // PassedEntry is a ServiceEntry that a client does not see, or that does not count.
 type PassedEntry struct {

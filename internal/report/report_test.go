@@ -284,8 +284,8 @@ func TestBounds(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(got, "<li>2 more</li>"))
 	for _, note := range []string{
 		"Details are here for the first 1000 of 1002 hosts, the worst. `egress-tls explain HOST` has those of each.",
-		"The first 5000 of 5001 findings are here, errors first. `egress-tls scan -o json` has all.",
-		"The first 5000 of 5001 changes are here. `egress-tls scan -o json` has all.",
+		"The first 5000 of 5001 findings are here, errors first. -o json has all.",
+		"The first 5000 of 5001 changes are here. -o json has all.",
 	} {
 		assert.Contains(t, got, note)
 	}

@@ -159,7 +159,7 @@ func (v *view) findings(r *Report) {
 		t.Rows = append(t.Rows, row)
 	}
 	if len(r.Findings) > maxFindings {
-		v.note("The first %d of %d findings are here, errors first. `egress-tls scan -o json` has all.", maxFindings, len(r.Findings))
+		v.note("The first %d of %d findings are here, errors first. -o json has all.", maxFindings, len(r.Findings))
 	}
 }
 
@@ -171,7 +171,7 @@ func (v *view) changes(r *Report) {
 		t.Rows = append(t.Rows, changeRow{c})
 	}
 	if len(r.Changes) > maxChanges {
-		v.note("The first %d of %d changes are here. `egress-tls scan -o json` has all.", maxChanges, len(r.Changes))
+		v.note("The first %d of %d changes are here. -o json has all.", maxChanges, len(r.Changes))
 	}
 }
 
