@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -236,11 +237,8 @@ func (w *World) gatewayNamespaces(selector map[string]string) []string {
 
 // sidecars returns the sidecar clients of a mesh VirtualService for host.
 func (w *World) sidecars(vs *networkingv1.VirtualService, sources []string, host string) []Client {
-	own := map[string]struct{}{}
+	own := map[string]struct{}{OtherNamespaces: {}}
 	addNamed(own, vs.Namespace, vs.Spec.GetExportTo())
-	for _, ns := range w.namespacesOf(host) {
-		own[ns] = struct{}{}
-	}
 	if HostsTellPorts(vs) {
 		for _, pattern := range VirtualServiceHosts(vs) {
 			for _, h := range w.Hosts(pattern) {
@@ -250,19 +248,19 @@ func (w *World) sidecars(vs *networkingv1.VirtualService, sources []string, host
 			}
 		}
 	}
-	for _, ns := range sources {
-		own[ns] = struct{}{}
+	// Of a popular host there are many namespaces, of which vs may be for one.
+	var seen []string
+	for _, namespaces := range []iter.Seq[string]{maps.Keys(own), slices.Values(w.namespacesOf(host)), slices.Values(sources)} {
+		for ns := range namespaces {
+			if (len(sources) == 0 || slices.Contains(sources, ns)) && exportedTo(vs.Spec.GetExportTo(), vs.Namespace, ns) != invisible {
+				seen = append(seen, ns)
+			}
+		}
 	}
-	own[OtherNamespaces] = struct{}{}
-
+	slices.Sort(seen)
 	var out []Client
-	for _, ns := range slices.Sorted(maps.Keys(own)) {
-		if len(sources) > 0 && !slices.Contains(sources, ns) {
-			continue
-		}
-		if exportedTo(vs.Spec.GetExportTo(), vs.Namespace, ns) != invisible {
-			out = append(out, Client{Namespace: ns, Known: true})
-		}
+	for _, ns := range slices.Compact(seen) {
+		out = append(out, Client{Namespace: ns, Known: true})
 	}
 	return out
 }
