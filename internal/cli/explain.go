@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/cluster"
 	"github.com/egress-tls/egress-tls-webhook/internal/explain"
@@ -46,6 +47,9 @@ Exit codes: 0 answered, whatever the answer is, 2 unusable input or usage.`,
 			host, port, err := parseHost(args[0])
 			if err != nil {
 				return usage(cmd, err)
+			}
+			if from != "" && len(validation.IsDNS1123Label(from)) > 0 {
+				return usage(cmd, fmt.Errorf("--from %q is no namespace", from))
 			}
 			if err := out.validate(cmd); err != nil {
 				return err

@@ -63,6 +63,7 @@ func TestExplainLittle(t *testing.T) {
 		args  []string
 	}{
 		{known, []string{"other.example.com"}},
+		{known, []string{"[2001:db8::1]:8443"}},
 		{known, []string{"ap.vendor.com"}}, // Did you mean
 		{known, []string{"web.shop.svc.cluster.local"}},
 		{known, []string{"*.example.com"}},
@@ -178,6 +179,7 @@ func TestExplainUsage(t *testing.T) {
 		"no name":        {[]string{"a b"}, `"a b" is no host: give a name such as api.example.com, *.example.com, an IP address or a URL`},
 		"nothing":        {[]string{"https://"}, `"https://" is no host: give a name such as api.example.com, *.example.com, an IP address or a URL`},
 		"a wildcard":     {[]string{"api.*.com"}, `"api.*.com" is no host: give a name such as api.example.com, *.example.com, an IP address or a URL`},
+		"no namespace":   {[]string{"a.com", "--from", "."}, `--from "." is no namespace`},
 		"port 0":         {[]string{"a.com:0"}, `"0" is no port: it is a number from 1 to 65535`},
 		"a named port":   {[]string{"a.com:https"}, `"https" is no port: it is a number from 1 to 65535`},
 		"unknown format": {[]string{"a.com", "-o", "yaml"}, `unknown output format "yaml" for -o; it is one of text, json`},

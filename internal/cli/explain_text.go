@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -35,7 +36,7 @@ func writeExplanation(t tree, in *input, h explain.Host) {
 	e := explanation{t, in}
 	title := node{head: h.Host, sgr: sgrBold}
 	if h.Port != 0 {
-		title.head += fmt.Sprintf(":%d", h.Port)
+		title.head = net.JoinHostPort(h.Host, fmt.Sprint(h.Port))
 	}
 	if h.From != "" {
 		title.text = "from namespace " + h.From

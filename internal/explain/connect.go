@@ -148,7 +148,8 @@ func (h *host) addRules(out *Client, c mesh.Client, svc *mesh.Service) {
 	elsewhere := 0
 	for _, p := range h.world.PassedRules(c, svc) {
 		if p.Reason == mesh.RuleElsewhere {
-			if elsewhere++; elsewhere > maxPassed {
+			elsewhere++
+			if elsewhere > maxPassed {
 				out.MorePassedRules++
 				continue
 			}

@@ -387,7 +387,8 @@ func (h *host) client(c mesh.Client) (Client, bool) {
 	hidden := 0
 	for _, p := range h.world.PassedEntries(c, h.Host, svc) {
 		if p.Reason == mesh.EntryNotExported {
-			if hidden++; hidden > maxPassed {
+			hidden++
+			if hidden > maxPassed {
 				out.MorePassed++
 				continue
 			}

@@ -3,6 +3,7 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -190,6 +191,11 @@ func (h *host) addEntryHazards(out *Host, codes map[finding.Code]bool, add adder
 	case len(out.ServiceEntries) == 0:
 		if mesh.IsKubernetesService(h.Host) {
 			add(finding.Warning, NoServiceEntry, "Ask for a host outside of the cluster.", "%s is the name of a Kubernetes service, not of an external host.", h.Host)
+			return
+		}
+		if _, err := netip.ParseAddr(h.Host); err == nil {
+			add(finding.Warning, NoServiceEntry, "Ask for the name in its hosts, if a ServiceEntry has the address.",
+				"%s is an IP address, and ServiceEntries are found by the names in their hosts: their addresses and endpoints are not looked at.", h.Host)
 			return
 		}
 		if mesh.IsWildcard(h.Host) {
