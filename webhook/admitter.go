@@ -297,15 +297,8 @@ func decode(req admission.Request, raw []byte) (metav1.Object, error) {
 	if o.GetNamespace() == "" {
 		o.SetNamespace(req.Namespace)
 	}
-	hosts, what := 0, ""
-	switch o := o.(type) {
-	case *networkingv1.ServiceEntry:
-		hosts, what = len(mesh.ServiceEntryHosts(o)), "lists"
-	case *networkingv1.VirtualService:
-		hosts, what = len(mesh.HTTPDestinationHosts(o)), "routes HTTP to"
-	}
-	if hosts > maxHosts {
-		return nil, fmt.Errorf("%s %s %d hosts, so it cannot be checked for plaintext; at most %d are looked at. Split it", where, what, hosts, maxHosts)
+	if err := decision.Bounded(o); err != nil {
+		return nil, fmt.Errorf("%s %w", where, err)
 	}
 	return o, nil
 }

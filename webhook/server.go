@@ -33,9 +33,6 @@ const (
 	// maxValues is how many values an object may have. One of etcd's size that says anything
 	// has fewer; three bytes of JSON become hundreds as a route.
 	maxValues = 200_000
-	// maxHosts is how many hosts a ServiceEntry may list, or the routes of a VirtualService
-	// lead to: more rules than that cannot be written within the API server's timeout.
-	maxHosts = 2_000
 	// maxWeight bounds the large objects that are decided about at one time, in values. A host
 	// weighs as much as hostWeight of them. maxUsual bounds, in values alone, those that weigh
 	// less than largeObject, which as many as an API server has under way stay far below.

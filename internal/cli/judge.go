@@ -81,6 +81,10 @@ func (in *input) judge(toRender bool) (verdict, error) {
 	}
 	site := decision.NewSite(in.world(), pol, objects...)
 	for _, d := range docs {
+		if err := in.bounded(d); err != nil {
+			errs = append(errs, fmt.Errorf("%s%s %w", d.Prefix(""), d.Name(), err))
+			continue
+		}
 		mode := in.mode(d.Object.GetNamespace())
 		outcome, err := site.Judge(d.Object, d.Tree(), mode, written)
 		if err != nil {
@@ -91,6 +95,14 @@ func (in *input) judge(toRender bool) (verdict, error) {
 	}
 	out.findings = decision.Union(out.decided())
 	return out, errors.Join(errs...)
+}
+
+// bounded is decision.Bounded for what is applied. What is stored is no worse than it was.
+func (in *input) bounded(d *manifest.Document) error {
+	if old := in.background.Find(manifest.KeyOf(d.Kind, d.Object)); d.Source.File == "" || old != nil && decision.Bounded(old.Object) != nil {
+		return nil
+	}
+	return decision.Bounded(d.Object)
 }
 
 func (v verdict) decided() []decision.Decided {

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,6 +104,7 @@ func TestUnusableInput(t *testing.T) {
 		"empty directory":  {"", []string{"-f", dir}, "the input holds no objects"},
 		"YAML":             {"a: [", []string{"-f", "-"}, "stdin:1: invalid YAML: did not find expected node content"},
 		"field":            {vsOf("  http:\n  - match: x\n"), []string{"-f", "-"}, `stdin:8: VirtualService default/a: spec.http[0].match: expected a list, got the string "x"`},
+		"too many hosts":   {vsOf("  http:\n" + routesTo(2001)), []string{"-f", "-"}, "stdin:1: VirtualService default/a routes HTTP to 2001 hosts, so it cannot be checked for plaintext; at most 2000 are looked at. Split it"},
 		"twice":            {vsOf("") + "---\n" + vsOf(""), []string{"-f", "-"}, "stdin:8: VirtualService default/a is defined already at stdin:1"},
 		"policy":           {vsOf(""), []string{"-f", "-", "--policy", policy}, policy + `:3: mode: unknown value "strict"; it takes: enforce, warn, audit, off`},
 		"no policy":        {vsOf(""), []string{"-f", "-", "--policy", dir + "/p"}, "failed to read the policy: open " + dir + "/p: no such file or directory"},
@@ -121,6 +123,22 @@ func TestUnusableInput(t *testing.T) {
 			})
 		}
 	}
+}
+
+// routesTo returns routes to n hosts.
+func routesTo(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "  - route: [{destination: {host: h%d.example}}]\n    match: [{uri: {exact: /%d}}]\n", i, i)
+	}
+	return b.String()
+}
+
+// What is over the limit already may stay so.
+func TestTooManyHostsBefore(t *testing.T) {
+	text := vsOf("  http:\n" + routesTo(2001))
+	got := run(text, "check", "-f", "-", "--background", write(t, "stored.yaml", text))
+	assert.Equal(t, result{OK, "0 errors, 0 warnings in 1 object: 1 VirtualService.\n", ""}, got)
 }
 
 func scalarErrors(n int) string {
