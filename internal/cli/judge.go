@@ -99,10 +99,11 @@ func (in *input) judge(toRender bool) (verdict, error) {
 
 // bounded is decision.Bounded for what is applied. What is stored is no worse than it was.
 func (in *input) bounded(d *manifest.Document) error {
-	if old := in.background.Find(manifest.KeyOf(d.Kind, d.Object)); d.Source.File == "" || old != nil && decision.Bounded(old.Object) != nil {
-		return nil
+	old := in.background.Find(manifest.KeyOf(d.Kind, d.Object))
+	if d.Source.File != "" && (old == nil || decision.Bounded(old.Object) == nil) {
+		return decision.Bounded(d.Object)
 	}
-	return decision.Bounded(d.Object)
+	return nil
 }
 
 func (v verdict) decided() []decision.Decided {
