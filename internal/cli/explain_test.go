@@ -76,6 +76,7 @@ func TestExplainLittle(t *testing.T) {
 		{vsOf("  http:\n  - route:\n    - destination: {host: api.vendor.com, port: {number: 443}}\n"), []string{"api.vendor.com"}},
 		{of("api.vendor.com", "'*'") + "---\n" + vsOf("  http:\n  - route:\n    - destination: {host: a.example.com}\n    mirror: {host: api.vendor.com}\n    mirrors: [{destination: {host: api.vendor.com, port: {number: 8443}}}]\n"), []string{"api.vendor.com"}},
 		{of("api.vendor.com", "'*'") + "---\n" + vsOf("  tcp:\n  - match: [{port: 443, destinationSubnets: [10.0.0.0/8]}, {}]\n    route:\n    - destination: {host: api.vendor.com}\n"), []string{"api.vendor.com"}},
+		{strings.Replace(of("a.example.com", "'*'"), "HTTPS", "HTTP", 1) + "---\n" + vsOf("  http: [{directResponse: {status: 503}}]\n"), []string{"a.example.com"}},
 		{ofTLS("'*.vendor.com'", "DYNAMIC_DNS", "mode: SIMPLE, sni: a.vendor.com"), []string{"*.vendor.com"}},
 		{ofTLS("api.vendor.com", "DNS", "mode: MUTUAL"), []string{"api.vendor.com"}},
 	} {

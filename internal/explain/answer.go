@@ -131,9 +131,25 @@ func (h *host) answerRest(out *Host, blind []Client) {
 	case len(blind) > 0:
 		text := clientsText(blind, out.Clients)
 		out.Answers = append(out.Answers, Answer{None, fmt.Sprintf("%s see no ServiceEntry for it.", strings.ToUpper(text[:1])+text[1:])})
+	case len(out.Answers) == 0 && len(takers(out)) > 0:
+		out.Answers = append(out.Answers, Answer{None, fmt.Sprintf("Nothing is sent to it: its calls are taken by %s, whose routes lead elsewhere.", boundedText(takers(out)))})
 	case len(out.Answers) == 0:
 		out.Answers = append(out.Answers, Answer{None, "No route leads to it, and no sidecar sees it."})
 	}
+}
+
+// takers are the VirtualServices that take calls of the host.
+func takers(out *Host) []string {
+	var all []string
+	for _, c := range out.Clients {
+		for _, p := range c.Ports {
+			if p.CallsTakenBy != nil {
+				all = append(all, "VirtualService "+p.CallsTakenBy.String())
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // noteOf says what else is to know in the same sentence.

@@ -130,6 +130,9 @@ func newHostRow(h *explain.Host) hostRow {
 	}
 	slices.SortFunc(row.Ports, func(a, b portRow) int { return cmp.Compare(a.Number, b.Number) })
 	row.State = unreachable
+	if slices.ContainsFunc(h.Clients, func(c explain.Client) bool { return len(c.Ports) > 0 }) {
+		row.State = unused // All calls are taken by routes that lead elsewhere.
+	}
 	if len(row.Ports) > 0 {
 		row.State = slices.MinFunc(row.Ports, func(a, b portRow) int { return cmp.Compare(a.State.Rank, b.State.Rank) }).State
 	}

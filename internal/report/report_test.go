@@ -140,6 +140,13 @@ func TestSum(t *testing.T) {
 	assert.Equal(t, "No TLS port is reached in clear and no route is dead; 1 host is reached by plain HTTP", v.Headline)
 	assert.Equal(t, "1 external host, 1 by plain HTTP. 0 errors and 0 warnings in 0 objects.", v.Subline)
 
+	// Routes that lead elsewhere take all its calls: that is no harm.
+	taken := plain
+	taken.Clients = []explain.Client{{Kind: explain.Sidecar, Sees: []explain.Ref{{}}, Ports: []explain.ClientPort{{CallsTakenBy: &explain.Ref{}}}}}
+	v = sum(Report{Hosts: []explain.Host{taken}})
+	assert.Equal(t, "No TLS port is reached in clear, and no route is dead", v.Headline)
+	assert.Equal(t, unused, v.Hosts.Rows[0].State)
+
 	hazard := plain
 	hazard.Hazards = []explain.Hazard{{Code: "SNIOfRequest", Severity: finding.Warning}}
 	assert.Equal(t, "No TLS port is reached in clear and no route is dead, but some need a look", sum(Report{Hosts: []explain.Host{hazard}}).Headline)
