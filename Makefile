@@ -74,14 +74,16 @@ test: ## Run all tests, against a real API server too
 .PHONY: test-newest
 test-newest:
 	cd test && go vet ./... && go test -count=1 -p 2 -timeout 30m $(GOTESTFLAGS) ./e2e ./faults \
-		$$($(tested) | grep -v -e '/e2e$$' -e '/faults$$')
+		$$($(tested) | grep -v -e '/e2e$$' -e '/faults$$' -e '/install$$')
 
-# The end-to-end tests run at the other end of what is supported too.
+# The end-to-end tests run at the other end of what is supported too. The last is here so that both
+# sides take as long.
 .PHONY: test-beside
 test-beside:
 	cd test && go test -count=1 -timeout 30m $(GOTESTFLAGS) ./e2e -oldest
 	cd test/conformance && go test -count=1 $(GOTESTFLAGS) ./...
 	cd test/observability && go vet ./... && go test -count=1 $(GOTESTFLAGS) .
+	cd test && go test -count=1 -timeout 30m $(GOTESTFLAGS) ./install
 
 .PHONY: unit
 unit: ## Run the tests that need no API server
