@@ -5,6 +5,7 @@ package cli
 // https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -220,11 +221,7 @@ func sarifFile(src *manifest.Source) sarifArtifact {
 
 // fingerprint stays the same when lines or routes move.
 func (r *sarifReport) fingerprint(f finding.Finding) string {
-	subject := f.Subject
-	if subject == "" {
-		subject = f.Path
-	}
-	id := fmt.Sprintf("%q", []string{string(f.Code), f.Object.Kind, f.Object.Namespace, f.Object.Name, subject})
+	id := fmt.Sprintf("%q", []string{string(f.Code), f.Object.Kind, f.Object.Namespace, f.Object.Name, cmp.Or(f.Subject, f.Path)})
 	r.seen[id]++
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", id, r.seen[id]))
 	return hex.EncodeToString(sum[:16])

@@ -86,16 +86,23 @@ func (in *input) writeAdditions(w io.Writer, st style, all []addition) {
 	fmt.Fprintln(w)
 }
 
+// paint colours text as the worst that was found.
+func (s summary) paint(st style, text string) string {
+	switch {
+	case s.Errors > 0:
+		return st.severity(finding.Error, text)
+	case s.Warnings > 0:
+		return st.severity(finding.Warning, text)
+	}
+	return st.green(text)
+}
+
 // writeSum prints the last line. Where there is nothing to say it tells what was checked.
 func writeSum(w io.Writer, st style, v verdict) {
 	s := v.summary()
 	text := fmt.Sprintf("%s, %s in %s", count(s.Errors, "error"), count(s.Warnings, "warning"), count(s.Objects, "object"))
-	paint := st.green
 	switch {
-	case s.Errors > 0:
-		paint = func(text string) string { return st.severity(finding.Error, text) }
-	case s.Warnings > 0:
-		paint = func(text string) string { return st.severity(finding.Warning, text) }
+	case s.Errors+s.Warnings > 0:
 	case s.Objects == 0:
 		text += ": no ServiceEntry, VirtualService or DestinationRule of a namespace that is looked at"
 	default:
@@ -109,7 +116,7 @@ func writeSum(w io.Writer, st style, v verdict) {
 		}
 		text += ": " + strings.Join(parts, ", ")
 	}
-	fmt.Fprintln(w, paint(text+"."))
+	fmt.Fprintln(w, s.paint(st, text+"."))
 }
 
 func count(n int, what string) string {

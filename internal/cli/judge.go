@@ -15,6 +15,7 @@ import (
 	"github.com/egress-tls/egress-tls-webhook/internal/decision"
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 	"github.com/egress-tls/egress-tls-webhook/internal/manifest"
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
 	"github.com/egress-tls/egress-tls-webhook/internal/policy"
 )
 
@@ -28,6 +29,7 @@ type judgement struct {
 // verdict is what is decided about all -f objects of the kinds that are checked,
 // in their order, each in the world as it is before any of them is changed.
 type verdict struct {
+	world      *mesh.World
 	judgements []judgement
 	findings   []finding.Finding // of all, sorted, each once
 }
@@ -66,7 +68,7 @@ func (in *inputs) judge(cmd *cobra.Command, out *format, s Streams, toRender boo
 // the user and every namespace could be written to: what is printed is what the
 // user then brings.
 func (in *input) judge(toRender bool) (verdict, error) {
-	var out verdict
+	out := verdict{world: in.world()}
 	var errs []error
 	pol, written := in.policy, in.mode
 	if toRender {
@@ -79,7 +81,7 @@ func (in *input) judge(toRender bool) (verdict, error) {
 			docs, objects = append(docs, d), append(objects, d.Object)
 		}
 	}
-	site := decision.NewSite(in.world(), pol, objects...)
+	site := decision.NewSite(out.world, pol, objects...)
 	for _, d := range docs {
 		if err := in.bounded(d); err != nil {
 			errs = append(errs, fmt.Errorf("%s%s %w", d.Prefix(""), d.Name(), err))

@@ -94,7 +94,7 @@ func (in *input) scan(v verdict) (scanResult, error) {
 		of(a.doc.Object.GetNamespace()).Additions++
 	}
 	var err error
-	if out.Surplus, err = in.surplus(); err != nil {
+	if out.Surplus, err = in.surplus(v.world); err != nil {
 		return out, err
 	}
 	for _, s := range out.Surplus {
@@ -136,7 +136,7 @@ func judged(set *manifest.Set) int {
 
 // surplus returns the rules that hold something of ours that nothing needs, sorted: what
 // the webhook would take away in a while.
-func (in *input) surplus() ([]scanSurplus, error) {
+func (in *input) surplus(world *mesh.World) ([]scanSurplus, error) {
 	out := []scanSurplus{}
 	hosts := map[string]struct{}{}
 	for _, d := range in.files.Documents {
@@ -144,7 +144,6 @@ func (in *input) surplus() ([]scanSurplus, error) {
 			hosts[mesh.RuleHost(dr)] = struct{}{}
 		}
 	}
-	world := in.world()
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
 		c, err := decision.Converge(world, in.policy, host, in.mode)
 		if err != nil {

@@ -79,14 +79,7 @@ func writeScanSum(w io.Writer, st style, r scanResult) {
 	if s.Skipped > 0 {
 		text += fmt.Sprintf("; %s of namespaces that are off or exempt left out", many(s.Skipped, "object"))
 	}
-	paint := st.green
-	switch {
-	case s.Errors > 0:
-		paint = func(text string) string { return st.severity(finding.Error, text) }
-	case s.Warnings > 0:
-		paint = func(text string) string { return st.severity(finding.Warning, text) }
-	}
-	fmt.Fprintln(w, paint(text+"."))
+	fmt.Fprintln(w, s.paint(st, text+"."))
 }
 
 // many is count for numbers that may be large.

@@ -43,11 +43,6 @@ func NewSite(w *mesh.World, pol *policy.Policy, judged ...metav1.Object) *Site {
 	return s
 }
 
-// Decide is the function Decide.
-func (s *Site) Decide(o metav1.Object, raw map[string]any) (Outcome, error) {
-	return s.decide(nil, o, raw)
-}
-
 func (s *Site) planned(host string) *planned {
 	p, known := s.plans[host]
 	if !known {
@@ -146,7 +141,7 @@ func (s *Site) Judge(o metav1.Object, raw map[string]any, mode policy.Mode, writ
 	if mode == policy.Off {
 		return Outcome{}, nil
 	}
-	out, err := s.Decide(o, raw)
+	out, err := s.decide(nil, o, raw)
 	if err != nil {
 		return Outcome{}, err
 	}

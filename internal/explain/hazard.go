@@ -79,8 +79,8 @@ func (e *Explainer) judge(o metav1.Object) (*judged, error) {
 // hostsOf returns the hosts that a finding about o is about: the one that it is for, or
 // those that its route leads to; "" if it is about o as a whole.
 func hostsOf(o metav1.Object, f finding.Finding) []string {
-	if host := f.Host; host != "" {
-		return []string{host}
+	if f.Host != "" {
+		return []string{f.Host}
 	}
 	vs, ok := o.(*networkingv1.VirtualService)
 	if !ok || f.Object != mesh.ObjectOf(vs) {

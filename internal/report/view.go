@@ -153,8 +153,8 @@ func (v *view) findings(r *Report) {
 	}
 	for _, f := range r.Findings[:min(len(r.Findings), maxFindings)] {
 		row := findingRow{Finding: f, State: severities[f.Severity]}
-		if host := f.Host; known[host] {
-			row.HostID = hostID(host)
+		if known[f.Host] {
+			row.HostID = hostID(f.Host)
 		}
 		t.Rows = append(t.Rows, row)
 	}
