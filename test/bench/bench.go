@@ -25,7 +25,9 @@ type stage struct {
 }
 
 // stages are in the order of the report.
-var stages = []stage{}
+var stages = []stage{
+	{"decision", decisionStage},
+}
 
 // say reports progress.
 func (b *bench) say(format string, args ...any) {
