@@ -1,10 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/egress-tls/egress-tls-webhook/test/bench/figure"
 )
@@ -27,6 +33,7 @@ type stage struct {
 // stages are in the order of the report.
 var stages = []stage{
 	{"decision", decisionStage},
+	{"apply", applyStage},
 }
 
 // say reports progress.
@@ -40,4 +47,27 @@ func (b *bench) runs(n int) int {
 		return 1
 	}
 	return n
+}
+
+// chartEnv is the environment that deploy/ gives the webhook, for the Go runtime above all.
+func (b *bench) chartEnv() ([]string, error) {
+	path := filepath.Join(b.root, "deploy", "kustomize", "base", "install.yaml")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	for doc := range bytes.SplitSeq(data, []byte("\n---\n")) {
+		var d appsv1.Deployment
+		if err := yaml.Unmarshal(doc, &d); err != nil || d.Kind != "Deployment" {
+			continue
+		}
+		var out []string
+		for _, e := range d.Spec.Template.Spec.Containers[0].Env {
+			if e.ValueFrom == nil {
+				out = append(out, e.Name+"="+e.Value)
+			}
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("%s has no Deployment", path)
 }
