@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,6 +62,9 @@ type Options struct {
 	Cluster bool
 	// APIServerArgs are flags for kube-apiserver, without their dashes.
 	APIServerArgs map[string][]string
+	// Memory is the GOMEMLIMIT of kube-apiserver and etcd, "1GiB" if empty. With tens of thousands of
+	// objects that is too little: nearly all of the time would go into collecting garbage.
+	Memory string
 }
 
 // ControlPlane is a running API server with its etcd.
@@ -147,10 +151,10 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	}
 	plane.Etcd = &envtest.Etcd{DataDir: filepath.Join(dir, "etcd")}
 	plane.KubectlPath = cp.KubectlPath
-	if apiServer.Path, err = cp.guard(filepath.Join(kubernetes, "kube-apiserver")); err != nil {
+	if apiServer.Path, err = cp.guard(filepath.Join(kubernetes, "kube-apiserver"), options.Memory); err != nil {
 		return nil, err
 	}
-	if plane.Etcd.Path, err = cp.guard(filepath.Join(assets, "etcd")); err != nil {
+	if plane.Etcd.Path, err = cp.guard(filepath.Join(assets, "etcd"), options.Memory); err != nil {
 		return nil, err
 	}
 	apiServerLog, err := os.Create(cp.apiServerLog())
@@ -414,9 +418,9 @@ func (cp *ControlPlane) guarded(binary string, args ...string) []string {
 
 // guard writes a command that runs binary under guardScript, for envtest, which takes a path only.
 // It trades memory for time, a quarter of it under load: nothing here runs for long.
-func (cp *ControlPlane) guard(binary string) (path string, err error) {
+func (cp *ControlPlane) guard(binary, memory string) (path string, err error) {
 	var script strings.Builder
-	fmt.Fprintf(&script, "#!/bin/sh\necho $$ >'%s'\nGOGC=400 GOMEMLIMIT=1GiB exec", cp.pidFile(filepath.Base(binary)))
+	fmt.Fprintf(&script, "#!/bin/sh\necho $$ >'%s'\nGOGC=400 GOMEMLIMIT=%s exec", cp.pidFile(filepath.Base(binary)), cmp.Or(memory, "1GiB"))
 	for _, arg := range cp.guarded(binary) {
 		script.WriteString(" '" + strings.ReplaceAll(arg, "'", `'\''`) + "'")
 	}
