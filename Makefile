@@ -7,8 +7,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 # Further flags for go test: make test GOTESTFLAGS=-race
 GOTESTFLAGS ?=
-# What make bench runs.
+# Which stages make bench runs, or which Go benchmarks make gobench; and where the report goes.
 BENCH ?= .
+OUT ?= bin/bench
 # How many random worlds make conformance judges, and the seed of the first.
 WORLDS ?= 100000
 SEED ?= 1000
@@ -133,9 +134,19 @@ screenshot: ## Take the pictures of the HTML report into docs/, with a browser t
 	cd test && go run ./browser/picture
 
 .PHONY: bench
-bench: ## Run the benchmarks; BENCH=regexp picks some
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
-	cd test && go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: ## Measure everything beside something else, and report to OUT, bin/bench by default; BENCH=regexp picks stages
+	@$(install) controlplane >/dev/null
+	@cd test && go run ./bench -only '$(BENCH)' -out '$(abspath $(OUT))'
+
+.PHONY: goals
+goals: ## Tell which goals the report in docs/ meets
+	@cd test && go run ./bench -goals ../docs/performance/report.json
+
+.PHONY: gobench
+gobench: ## Run the Go benchmarks, for benchstat; BENCH=regexp picks some
+	@for module in . test test/conformance; do \
+		(cd $$module && go test -run '^$$' -bench '$(BENCH)' -benchmem ./...) || exit; \
+	done
 
 .PHONY: sbom
 sbom: build ## Write the bill of materials of each binary, as CycloneDX, into bin/
