@@ -33,6 +33,7 @@ type stage struct {
 // stages are in the order of the report.
 var stages = []stage{
 	{"decision", decisionStage},
+	{"admission", admissionStage},
 	{"apply", applyStage},
 }
 

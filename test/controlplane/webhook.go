@@ -46,6 +46,9 @@ type WebhookOptions struct {
 	Front *Front
 	// StartTimeout bounds the time until the server is ready and called. A minute if zero.
 	StartTimeout time.Duration
+	// LogFile is where the server writes its log, itself. Log then tells only the beginning. If
+	// empty, Log keeps all of it.
+	LogFile string
 	// Uncalled leaves the webhook configurations as they are: only a test calls the server.
 	Uncalled bool
 	// NotReady is called whenever the server, with the configurations pointing to it, says that it
@@ -57,7 +60,9 @@ type WebhookOptions struct {
 type Webhook struct {
 	cmd       *exec.Cmd
 	log       *serverLog
+	logFile   string
 	front     *Front
+	launched  chan struct{} // closed when it is known where it listens
 	exited    chan struct{} // closed when the process is gone
 	waitErr   error         // of the process, once exited is closed
 	addresses map[string]string
@@ -115,7 +120,7 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 		"--drain-delay=0s",
 	), options.Args...)
 	env := append(append(os.Environ(), "POD_NAMESPACE="+manifests.serviceAccount.Namespace), options.Env...)
-	w, err := launch(ctx, command, env, options.Front)
+	w, err := launch(ctx, command, env, options.Front, options.LogFile)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +153,7 @@ func (w *Webhook) Restart(ctx context.Context) (_ *Webhook, err error) {
 	<-w.exited
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	again, err := launch(ctx, w.cmd.Args, w.cmd.Env, w.front)
+	again, err := launch(ctx, w.cmd.Args, w.cmd.Env, w.front, w.logFile)
 	if err != nil {
 		return nil, err
 	}
@@ -164,8 +169,8 @@ func (w *Webhook) Restart(ctx context.Context) (_ *Webhook, err error) {
 }
 
 // launch starts the server and waits until it says where it listens.
-func launch(ctx context.Context, command, env []string, front *Front) (_ *Webhook, err error) {
-	w, err := start(command, env)
+func launch(ctx context.Context, command, env []string, front *Front, logFile string) (_ *Webhook, err error) {
+	w, err := start(command, env, logFile)
 	if err != nil {
 		return nil, err
 	}
@@ -181,25 +186,69 @@ func launch(ctx context.Context, command, env []string, front *Front) (_ *Webhoo
 			return nil, fmt.Errorf("it says of %d servers of 3 where they listen: %w", len(w.addresses), ctx.Err())
 		}
 	}
+	close(w.launched)
 	return w, nil
 }
 
 // start starts the server.
-func start(command, env []string) (*Webhook, error) {
-	w := &Webhook{log: newServerLog(), exited: make(chan struct{}), addresses: map[string]string{}}
+func start(command, env []string, logFile string) (*Webhook, error) {
+	w := &Webhook{
+		log: newServerLog(), logFile: logFile,
+		launched: make(chan struct{}), exited: make(chan struct{}), addresses: map[string]string{},
+	}
 	w.cmd = exec.Command(command[0], command[1:]...)
 	w.cmd.Env = env
 	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
+	var from int64
+	if logFile != "" {
+		file, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("failed to open the webhook's log: %w", err)
+		}
+		defer file.Close() //nolint:errcheck // The process holds it open by itself.
+		if from, err = file.Seek(0, io.SeekEnd); err != nil {
+			return nil, fmt.Errorf("failed to open the webhook's log: %w", err)
+		}
+		w.cmd.Stdout, w.cmd.Stderr = file, file
+	}
 	// Ctrl-C at the terminal goes to this process, which stops the server in its own order.
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := w.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("failed to start the webhook: %w", err)
+	}
+	if logFile != "" {
+		go w.follow(from)
 	}
 	go func() {
 		w.waitErr = w.cmd.Wait()
 		close(w.exited)
 	}()
 	return w, nil
+}
+
+// follow reads what the server writes to its file until it is launched.
+func (w *Webhook) follow(from int64) {
+	file, err := os.Open(w.logFile)
+	if err != nil {
+		return // launch runs out of time.
+	}
+	defer file.Close() //nolint:errcheck // Only read from.
+	if _, err := file.Seek(from, io.SeekStart); err != nil {
+		return
+	}
+	for {
+		if _, err := io.Copy(w.log, file); err != nil {
+			return
+		}
+		select {
+		case <-w.launched:
+			return
+		case <-w.exited:
+			_, _ = io.Copy(w.log, file)
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // abandon ends a server whose start failed and puts its log into the error, if there is one.
