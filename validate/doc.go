@@ -7,6 +7,7 @@
 //	                               └─── arrange (the same core) ───────┘
 //
 //	routeorder.go           the findings: one a dead route, bounded
+//	routeorder_literal.go   the shortcut where each match has a path of its own
 //	routeorder_flatten.go   spec.http to units, one a match entry and gateway
 //	routeorder_delegate.go  a delegate's routes within the root's match
 //	routeorder_judge.go     from units to routes

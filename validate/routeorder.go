@@ -47,6 +47,9 @@ func RouteOrder(vs *networkingv1.VirtualService, delegates Delegates) []finding.
 // undecided are the places of match entries of which the work budget did not tell
 // whether a request reaches them. Nothing is found about those.
 func RouteOrderUpdate(old, vs *networkingv1.VirtualService, delegates Delegates) (findings []finding.Finding, undecided []string) {
+	if vs != nil && nothingFound(vs) {
+		return nil, nil
+	}
 	j := newJudgement(vs, delegates)
 	if j == nil {
 		return nil, []string{"spec.http"}
