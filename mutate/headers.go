@@ -51,11 +51,12 @@ func (e HeaderEdit) Place() string { return routePath(e.Route, e.Destination) }
 func Headers(w *mesh.World, vs *networkingv1.VirtualService) ([]HeaderEdit, []finding.Finding) {
 	var edits []HeaderEdit
 	var findings []finding.Finding
+	leads := w.LeadsOf(vs)
 	for ri, r := range vs.Spec.GetHttp() {
 		if !mesh.Sends(r) {
 			continue
 		}
-		hosts := targetHosts(w, vs, r)
+		hosts := targetHosts(leads, vs, r)
 		if hosts == nil {
 			continue
 		}
@@ -96,10 +97,10 @@ func inherited(w *mesh.World, vs *networkingv1.VirtualService, r *networking.HTT
 
 // targetHosts returns the target host of each destination, "" for those that are
 // no target; nil when none is.
-func targetHosts(w *mesh.World, vs *networkingv1.VirtualService, r *networking.HTTPRoute) []string {
+func targetHosts(leads *mesh.Leads, vs *networkingv1.VirtualService, r *networking.HTTPRoute) []string {
 	var hosts []string
 	for i, d := range r.GetRoute() {
-		if len(w.Targets(vs, r, d.GetDestination())) == 0 {
+		if len(leads.Targets(r, d.GetDestination())) == 0 {
 			continue
 		}
 		if hosts == nil {

@@ -99,6 +99,7 @@ func tlsFinding(code finding.Code, host string, n mesh.Need, src *mesh.Source) f
 // (NoExactServiceEntry, a warning) for each destination.
 func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding {
 	var out []finding.Finding
+	leads := w.LeadsOf(vs)
 	for ri, r := range vs.Spec.GetHttp() {
 		if !mesh.Sends(r) {
 			continue
@@ -108,16 +109,9 @@ func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding
 			if !mesh.IsExternal(host) || w.Exempt(host) {
 				continue
 			}
-			f := finding.Finding{
-				Code:     finding.NoExactServiceEntry,
-				Severity: finding.Warning,
-				Object:   mesh.ObjectOf(vs),
-				Path:     fmt.Sprintf("spec.http[%d].route[%d].destination.host", ri, di),
-				Subject:  host,
-				Host:     host,
-			}
+			f := finding.Finding{Code: finding.NoExactServiceEntry, Severity: finding.Warning, Subject: host, Host: host}
 			if exact := w.ServiceEntriesFor(host); len(exact) > 0 {
-				clients := w.Clients(vs, r, host)
+				clients := leads.Clients(r, host)
 				if len(clients) == 0 || slices.ContainsFunc(clients, func(c mesh.Client) bool { return w.RoutedService(c, host) != nil }) {
 					continue
 				}
@@ -133,6 +127,8 @@ func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding
 			} else {
 				continue
 			}
+			f.Object = mesh.ObjectOf(vs)
+			f.Path = fmt.Sprintf("spec.http[%d].route[%d].destination.host", ri, di)
 			out = append(out, f)
 		}
 	}

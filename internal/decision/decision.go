@@ -28,11 +28,16 @@ import (
 // DestinationRules is not in it, see mutate.Bare; one that cannot be read is taken as it
 // is.
 func World(objs mesh.Objects, pol *policy.Policy) *mesh.World {
-	objs.DestinationRules = slices.Clone(objs.DestinationRules)
+	cloned := false
 	for i, dr := range objs.DestinationRules {
-		if bare, err := mutate.Bare(dr); err == nil {
-			objs.DestinationRules[i] = bare
+		bare, err := mutate.Bare(dr)
+		if err != nil || bare == dr {
+			continue
 		}
+		if !cloned {
+			objs.DestinationRules, cloned = slices.Clone(objs.DestinationRules), true
+		}
+		objs.DestinationRules[i] = bare
 	}
 	return mesh.NewWorld(objs, Options(pol))
 }

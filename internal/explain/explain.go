@@ -205,7 +205,7 @@ func (h *host) findWays() {
 
 func (h *host) findMirrors(vs *networkingv1.VirtualService) {
 	for ri, r := range vs.Spec.GetHttp() {
-		mirrors := mesh.Mirrors(r)
+		mirrors := maps.Collect(mesh.Mirrors(r))
 		for _, path := range slices.Sorted(maps.Keys(mirrors)) {
 			to := mirrors[path]
 			if mesh.ResolveHost(to.GetHost(), vs.Namespace) != h.Host {

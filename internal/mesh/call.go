@@ -26,7 +26,7 @@ func (w *World) CallsTakenBy(client Client, host string, port uint32) *networkin
 // before vs.
 func (w *World) takes(client Client, host string, port uint32, vs *networkingv1.VirtualService) (taker *networkingv1.VirtualService, before bool) {
 	for _, h := range HostAndWildcards(host) {
-		all := slices.Clone(w.hosts[hostKey(MeshGateway, h)])
+		all := slices.Clone(w.hosts[keyOf(meshAt, h)])
 		all = slices.DeleteFunc(all, func(vs *networkingv1.VirtualService) bool {
 			_, ok := Rank(vs, client.Namespace)
 			return !ok
@@ -58,7 +58,7 @@ func (w *World) takes(client Client, host string, port uint32, vs *networkingv1.
 // another one, takes the calls of each host of vs at each port before it does. Nil: they
 // carry out routes of vs, or nobody knows.
 func (w *World) IgnoredFor(client Client, vs *networkingv1.VirtualService) *networkingv1.VirtualService {
-	if HostKeys(vs) == nil {
+	if names, _ := BoundGateways(vs); tooManyKeys(vs, names) {
 		return nil
 	}
 	var first *networkingv1.VirtualService
@@ -88,7 +88,7 @@ func (w *World) CallersOf(host string) []Client {
 	var all []*networkingv1.VirtualService
 	var namespaces []string
 	for _, h := range HostAndWildcards(host) {
-		for _, vs := range w.hosts[hostKey(MeshGateway, h)] {
+		for _, vs := range w.hosts[keyOf(meshAt, h)] {
 			all = append(all, vs)
 			for _, r := range vs.Spec.GetHttp() {
 				for _, m := range r.GetMatch() {
@@ -128,11 +128,17 @@ func (w *World) routesAt(vs *networkingv1.VirtualService, client Client, port ui
 // outside of the mesh, and those outside of the cluster that routes lead to, sorted.
 func (w *World) ExternalHosts() []string {
 	found := map[string]struct{}{}
-	for h, entries := range w.entries {
-		if slices.ContainsFunc(entries, func(se *networkingv1.ServiceEntry) bool {
-			return se.Spec.GetLocation() == networking.ServiceEntry_MESH_EXTERNAL
-		}) {
+	external := func(se *networkingv1.ServiceEntry) bool {
+		return se.Spec.GetLocation() == networking.ServiceEntry_MESH_EXTERNAL
+	}
+	for h, entries := range w.entries.exact {
+		if slices.ContainsFunc(entries, external) {
 			found[h] = struct{}{}
+		}
+	}
+	for tail, entries := range w.entries.wild {
+		if slices.ContainsFunc(entries, external) {
+			found["*"+tail] = struct{}{}
 		}
 	}
 	for _, routes := range []map[string][]*networkingv1.VirtualService{w.routes, w.tlsHosts, w.beside} {

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"cmp"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -47,12 +46,14 @@ func (w *World) Clients(vs *networkingv1.VirtualService, route *networking.HTTPR
 		out = w.routeClients(vs, route, host)
 	}
 	slices.SortFunc(out, func(a, b Client) int {
-		return cmp.Or(
+		if c := cmp.Or(
 			cmp.Compare(btoi(b.Gateway), btoi(a.Gateway)),
 			cmp.Compare(a.Namespace, b.Namespace),
 			cmp.Compare(btoi(b.Known), btoi(a.Known)),
-			cmp.Compare(labelText(a.Labels), labelText(b.Labels)),
-		)
+		); c != 0 {
+			return c
+		}
+		return cmp.Compare(labelText(a.Labels), labelText(b.Labels))
 	})
 	return slices.CompactFunc(out, func(a, b Client) bool {
 		return a.Namespace == b.Namespace && a.Gateway == b.Gateway && a.Known == b.Known && maps.Equal(a.Labels, b.Labels)
@@ -78,17 +79,17 @@ func (w *World) RootRoutes(vs *networkingv1.VirtualService) []Source {
 }
 
 func (w *World) routeClients(vs *networkingv1.VirtualService, route *networking.HTTPRoute, host string) []Client {
-	return w.scopeClients(vs, scopes(route.GetMatch()), host)
+	return scopeClients(w, vs, route.GetMatch(), host)
 }
 
 // TLSClients returns who executes a TLS route of vs, like Clients.
 func (w *World) TLSClients(vs *networkingv1.VirtualService, route *networking.TLSRoute, host string) []Client {
-	return w.scopeClients(vs, scopes(route.GetMatch()), host)
+	return scopeClients(w, vs, route.GetMatch(), host)
 }
 
 // TCPClients returns who executes a TCP route of vs, like Clients.
 func (w *World) TCPClients(vs *networkingv1.VirtualService, route *networking.TCPRoute, host string) []Client {
-	return w.scopeClients(vs, scopes(route.GetMatch()), host)
+	return scopeClients(w, vs, route.GetMatch(), host)
 }
 
 // scope is what of a match decides who executes it.
@@ -97,21 +98,26 @@ type scope interface {
 	GetSourceNamespace() string
 }
 
-func scopes[M scope](matches []M) []scope {
-	out := make([]scope, len(matches))
-	for i, m := range matches {
-		out[i] = m
-	}
-	return out
+// narrows reports whether not all clients of a VirtualService execute a route with the given
+// matches, or others do.
+func narrows[M scope](matches []M) bool {
+	return slices.ContainsFunc(matches, func(m M) bool { return len(m.GetGateways()) > 0 || m.GetSourceNamespace() != "" })
 }
 
 // scopeClients returns who executes a route with the given matches. A match that
 // names gateways is in force at these and not judged by its source; one that
 // names none is at those of vs, in its source namespace (sourceMatchHTTP).
-func (w *World) scopeClients(vs *networkingv1.VirtualService, matches []scope, host string) []Client {
+func scopeClients[M scope](w *World, vs *networkingv1.VirtualService, matches []M, host string) []Client {
 	own := vs.Spec.GetGateways()
 	if len(own) == 0 {
 		own = []string{MeshGateway}
+	}
+	var out []Client
+	if !narrows(matches) {
+		for _, g := range distinct(own) {
+			out = w.appendClients(out, vs, g, nil, host)
+		}
+		return out
 	}
 	// The source namespaces by gateway; "" among them: any.
 	var gateways []string
@@ -129,25 +135,37 @@ func (w *World) scopeClients(vs *networkingv1.VirtualService, matches []scope, h
 			add(own, m.GetSourceNamespace())
 		}
 	}
-	if len(matches) == 0 {
-		add(own, "")
-	}
-
-	var out []Client
 	for _, g := range distinct(gateways) {
 		from := distinct(sources[g])
 		if slices.Contains(from, "") {
 			from = nil
 		}
-		if g == MeshGateway {
-			out = append(out, w.sidecars(vs, from, host)...)
-			continue
+		out = w.appendClients(out, vs, g, from, host)
+	}
+	return out
+}
+
+// appendClients appends who executes routes of vs at one of its gateways, in the source
+// namespaces from; nil: in any.
+func (w *World) appendClients(out []Client, vs *networkingv1.VirtualService, gateway string, from []string, host string) []Client {
+	if gateway == MeshGateway {
+		return w.appendSidecars(out, vs, from, host)
+	}
+	name := GatewayName(gateway, vs.Namespace)
+	selector := w.selector(name)
+	namespaces := w.gatewayNamespaces(selector)
+	known := len(namespaces) > 0
+	if !known {
+		guess := w.opts.RootNamespace
+		if w.Service(Client{Namespace: name.Namespace, Gateway: true}, host) != nil {
+			guess = name.Namespace
 		}
-		for _, c := range w.gatewayClients(vs, GatewayName(g, vs.Namespace), host) {
-			// A guess is not good enough to say that a match never fits.
-			if len(from) == 0 || !c.Known || slices.Contains(from, c.Namespace) {
-				out = append(out, c)
-			}
+		namespaces = []string{guess}
+	}
+	for _, ns := range distinct(namespaces) {
+		// A guess is not good enough to say that a match never fits.
+		if exportedTo(vs.Spec.GetExportTo(), vs.Namespace, ns) != invisible && (len(from) == 0 || !known || slices.Contains(from, ns)) {
+			out = append(out, Client{Namespace: ns, Gateway: true, Known: known, Labels: selector})
 		}
 	}
 	return out
@@ -163,8 +181,9 @@ func GatewayName(ref, namespace string) types.NamespacedName {
 		return types.NamespacedName{Namespace: ns, Name: name}
 	}
 	// The old forms are FQDNs: name.namespace.svc.cluster.local.
-	if parts := strings.Split(ref, "."); len(parts) > 1 {
-		return types.NamespacedName{Namespace: parts[1], Name: parts[0]}
+	if name, rest, ok := strings.Cut(ref, "."); ok {
+		ns, _, _ := strings.Cut(rest, ".")
+		return types.NamespacedName{Namespace: ns, Name: name}
 	}
 	return types.NamespacedName{Namespace: namespace, Name: ref}
 }
@@ -191,26 +210,6 @@ func GatewayNames(vs *networkingv1.VirtualService) []types.NamespacedName {
 	return distinct(out)
 }
 
-func (w *World) gatewayClients(vs *networkingv1.VirtualService, name types.NamespacedName, host string) []Client {
-	selector := w.selector(name)
-	namespaces := w.gatewayNamespaces(selector)
-	known := len(namespaces) > 0
-	if !known {
-		guess := w.opts.RootNamespace
-		if w.Service(Client{Namespace: name.Namespace, Gateway: true}, host) != nil {
-			guess = name.Namespace
-		}
-		namespaces = []string{guess}
-	}
-	var out []Client
-	for _, ns := range distinct(namespaces) {
-		if exportedTo(vs.Spec.GetExportTo(), vs.Namespace, ns) != invisible {
-			out = append(out, Client{Namespace: ns, Gateway: true, Known: known, Labels: selector})
-		}
-	}
-	return out
-}
-
 // selector is that of a Gateway, nil of an unknown one.
 func (w *World) selector(name types.NamespacedName) map[string]string {
 	if gw := w.gateways[name]; gw != nil {
@@ -220,76 +219,91 @@ func (w *World) selector(name types.NamespacedName) map[string]string {
 }
 
 // gatewayNamespaces are the namespaces that the options and the Services tell for
-// pods with the labels of selector.
+// pods with the labels of selector, which must not be changed.
 func (w *World) gatewayNamespaces(selector map[string]string) []string {
-	namespaces := slices.Clone(w.opts.GatewayNamespaces)
+	namespaces := slices.Clip(w.opts.GatewayNamespaces)
+	if len(selector) == 0 {
+		return namespaces
+	}
 	// One pair of the selector finds all candidates; any will do, the least is
 	// deterministic.
-	if keys := slices.Sorted(maps.Keys(selector)); len(keys) > 0 {
-		for _, svc := range w.services[SelectorPair(keys[0], selector[keys[0]])] {
-			if containsAll(svc.Spec.Selector, selector) {
-				namespaces = append(namespaces, svc.Namespace)
-			}
+	var least label
+	for k, v := range selector {
+		if least.key == "" || k < least.key {
+			least = label{k, v}
+		}
+	}
+	for _, svc := range w.services[least] {
+		if containsAll(svc.Spec.Selector, selector) {
+			namespaces = append(namespaces, svc.Namespace)
 		}
 	}
 	return namespaces
 }
 
-// sidecars returns the sidecar clients of a mesh VirtualService for host.
-func (w *World) sidecars(vs *networkingv1.VirtualService, sources []string, host string) []Client {
-	own := map[string]struct{}{OtherNamespaces: {}}
-	addNamed(own, vs.Namespace, vs.Spec.GetExportTo())
+// appendSidecars appends the sidecar clients of a mesh VirtualService for host.
+func (w *World) appendSidecars(out []Client, vs *networkingv1.VirtualService, sources []string, host string) []Client {
+	var own set[string]
+	own.add(OtherNamespaces)
+	addNamed(&own, vs.Namespace, vs.Spec.GetExportTo())
 	if HostsTellPorts(vs) {
 		for _, pattern := range VirtualServiceHosts(vs) {
 			for _, h := range w.Hosts(pattern) {
-				for _, se := range w.entries[h] {
-					addNamed(own, se.Namespace, se.Spec.GetExportTo())
+				for _, se := range w.entries.at(h) {
+					addNamed(&own, se.Namespace, se.Spec.GetExportTo())
 				}
 			}
 		}
 	}
 	// Of a popular host there are many namespaces, of which vs may be for one.
-	var seen []string
-	for _, namespaces := range []iter.Seq[string]{maps.Keys(own), slices.Values(w.namespacesOf(host)), slices.Values(sources)} {
-		for ns := range namespaces {
+	before := len(out)
+	for _, namespaces := range [][]string{own.list, w.namespacesOf(host), sources} {
+		for _, ns := range namespaces {
 			if (len(sources) == 0 || slices.Contains(sources, ns)) && exportedTo(vs.Spec.GetExportTo(), vs.Namespace, ns) != invisible {
-				seen = append(seen, ns)
+				out = append(out, Client{Namespace: ns, Known: true})
 			}
 		}
 	}
-	slices.Sort(seen)
-	var out []Client
-	for _, ns := range slices.Compact(seen) {
-		out = append(out, Client{Namespace: ns, Known: true})
-	}
-	return out
+	added := out[before:]
+	slices.SortFunc(added, func(a, b Client) int { return cmp.Compare(a.Namespace, b.Namespace) })
+	added = slices.CompactFunc(added, func(a, b Client) bool { return a.Namespace == b.Namespace })
+	return out[:before+len(added)]
 }
 
 // namespacesOf returns the namespaces that have a ServiceEntry or a DestinationRule for host,
 // or get one by name.
 func (w *World) namespacesOf(host string) []string {
-	return w.namespaces.get(host, func() []string { return w.lookUpNamespaces(host) })
+	out, known := w.namespaces.get(host)
+	if !known {
+		out = w.lookUpNamespaces(host)
+		w.namespaces.put(host, out)
+	}
+	return out
 }
 
 func (w *World) lookUpNamespaces(host string) []string {
-	own := map[string]struct{}{}
-	for _, se := range w.entries[host] {
-		addNamed(own, se.Namespace, se.Spec.GetExportTo())
+	var out set[string]
+	for _, se := range w.entries.at(host) {
+		addNamed(&out, se.Namespace, se.Spec.GetExportTo())
 	}
-	for _, h := range append(WildcardsOf(host), host) {
-		for _, dr := range w.RulesFor(h) {
-			addNamed(own, dr.Namespace, dr.Spec.GetExportTo())
+	addRules := func(rules []*networkingv1.DestinationRule) {
+		for _, dr := range rules {
+			addNamed(&out, dr.Namespace, dr.Spec.GetExportTo())
 		}
 	}
-	return slices.Collect(maps.Keys(own))
+	addRules(w.RulesFor(host))
+	for tail := range tails(host) {
+		addRules(w.rulesForTail(tail))
+	}
+	return out.list
 }
 
-// addNamed adds an object's namespace to set, and those that it is exported to by name.
-func addNamed(set map[string]struct{}, namespace string, exportTo []string) {
-	set[namespace] = struct{}{}
+// addNamed adds an object's namespace, and those that it is exported to by name.
+func addNamed(to *set[string], namespace string, exportTo []string) {
+	to.add(namespace)
 	for _, e := range exportTo {
 		if e != ExportPublic && e != ExportPrivate && e != ExportNone {
-			set[e] = struct{}{}
+			to.add(e)
 		}
 	}
 }
@@ -298,13 +312,13 @@ func addNamed(set map[string]struct{}, namespace string, exportTo []string) {
 // anything routes to it or not: those of the namespaces that have something of
 // their own for it, and of all others as OtherNamespaces.
 func (w *World) ClientsOf(host string) []Client {
-	if len(w.entries[host]) == 0 {
+	if len(w.entries.at(host)) == 0 {
 		return nil
 	}
 	// Nobody's exportTo limits who may call a service directly.
 	everybody := &networkingv1.VirtualService{}
-	everybody.Namespace = w.entries[host][0].Namespace
-	out := w.sidecars(everybody, nil, host)
+	everybody.Namespace = w.entries.at(host)[0].Namespace
+	out := w.appendSidecars(nil, everybody, nil, host)
 	for _, c := range out {
 		c.Gateway = true
 		out = append(out, c)
@@ -322,7 +336,10 @@ func containsAll(labels, want map[string]string) bool {
 }
 
 func labelText(labels map[string]string) string {
-	if len(labels) == 0 {
+	if len(labels) < 2 {
+		for k, v := range labels {
+			return k + "=" + v + ","
+		}
 		return ""
 	}
 	var b strings.Builder

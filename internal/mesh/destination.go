@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ func (w *World) RoutedService(client Client, host string) *Service {
 	if svc := w.Service(client, host); svc != nil || client.Gateway || IsWildcard(host) {
 		return svc
 	}
-	for _, se := range w.entries[host] {
+	for _, se := range w.entries.exact[host] {
 		if se.Namespace == client.Namespace {
 			return &Service{Host: host, Namespace: se.Namespace, Entries: []*networkingv1.ServiceEntry{se}, Unexported: true}
 		}
@@ -29,26 +30,35 @@ func (w *World) RoutedService(client Client, host string) *Service {
 	return nil
 }
 
-// destinationPorts returns the ports of svc that a destination of vs means to
+// destinationPorts yields the ports of svc that a destination of vs means to
 // client: the one that it names. Where it names none (GetDestinationCluster), to a
 // gateway the only one, or of several those that a server of the Gateway has; to a
 // sidecar the one that the application called.
-func (w *World) destinationPorts(vs *networkingv1.VirtualService, client Client, svc *Service, d *networking.Destination) []Port {
-	ports := svc.Ports()
-	var means func(Port) bool
-	switch {
-	case d.GetPort() != nil:
-		means = func(p Port) bool { return p.GetNumber() == d.GetPort().GetNumber() }
-	case client.Gateway && len(ports) == 1:
-		return ports
-	case client.Gateway:
-		listeners := w.serverPorts(vs, client)
-		means = func(p Port) bool { return slices.Contains(listeners, p.GetNumber()) }
-	default:
-		called := w.calledPorts(vs, client)
-		means = func(p Port) bool { return slices.Contains(called, p.GetNumber()) }
+func (w *World) destinationPorts(vs *networkingv1.VirtualService, client Client, svc *Service, d *networking.Destination) iter.Seq[Port] {
+	return func(yield func(Port) bool) {
+		if d.GetPort() != nil {
+			if p, ok := svc.port(d.GetPort().GetNumber()); ok {
+				yield(p)
+			}
+			return
+		}
+		ports := svc.Ports()
+		var meant []uint32
+		switch {
+		case client.Gateway && len(ports) == 1:
+			yield(ports[0])
+			return
+		case client.Gateway:
+			meant = w.serverPorts(vs, client)
+		default:
+			meant = w.calledPorts(vs, client)
+		}
+		for _, p := range ports {
+			if slices.Contains(meant, p.GetNumber()) && !yield(p) {
+				return
+			}
+		}
 	}
-	return slices.DeleteFunc(ports, func(p Port) bool { return !means(p) })
 }
 
 // executed returns vs, or the roots of a delegate.
@@ -73,8 +83,8 @@ func (w *World) serverPorts(vs *networkingv1.VirtualService, client Client) []ui
 			if gw == nil || !maps.Equal(gw.Spec.GetSelector(), client.Labels) {
 				continue
 			}
-			for i, s := range gw.Spec.GetServers() {
-				if listenerOf(i, s) != "" {
+			for _, s := range gw.Spec.GetServers() {
+				if takesHTTP(s) {
 					out = append(out, s.GetPort().GetNumber())
 				}
 			}

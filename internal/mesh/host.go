@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"iter"
 	"net/netip"
 	"strings"
 )
@@ -51,12 +52,22 @@ func WildcardFits(pattern, host string) bool {
 // (ValidateWildcardDomain) stores only "*", "*.suffix" and "*-suffix".
 func WildcardsOf(host string) []string {
 	var out []string
-	for i := range len(host) {
-		if host[i] == '.' || host[i] == '-' {
-			out = append(out, "*"+host[i:])
-		}
+	for tail := range tails(host) {
+		out = append(out, "*"+tail)
 	}
-	return append(out, "*")
+	return out
+}
+
+// tails yields what follows the "*" in WildcardsOf.
+func tails(host string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range len(host) {
+			if (host[i] == '.' || host[i] == '-') && !yield(host[i:]) {
+				return
+			}
+		}
+		yield("")
+	}
 }
 
 // HostAndWildcards returns host, exact or a wildcard, and every other wildcard that

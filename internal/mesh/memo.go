@@ -8,20 +8,18 @@ type memo[K comparable, V any] struct {
 	known map[K]V
 }
 
-// get returns the answer for key, found at most once by each who asks at the same time.
-func (m *memo[K, V]) get(key K, find func() V) V {
+func (m *memo[K, V]) get(key K) (V, bool) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	v, ok := m.known[key]
-	m.mu.Unlock()
-	if ok {
-		return v
-	}
-	v = find()
+	return v, ok
+}
+
+func (m *memo[K, V]) put(key K, v V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.known == nil {
 		m.known = map[K]V{}
 	}
 	m.known[key] = v
-	return v
 }

@@ -419,7 +419,7 @@ func TestBeside(t *testing.T) {
 	vs := objects[0].Typed.(*networkingv1.VirtualService)
 	var got []string
 	for _, r := range vs.Spec.GetHttp() {
-		got = append(got, strings.Join(slices.Sorted(maps.Keys(mesh.Mirrors(r))), " "))
+		got = append(got, strings.Join(slices.Sorted(maps.Keys(maps.Collect(mesh.Mirrors(r)))), " "))
 	}
 	assert.Equal(t, []string{"mirror", "", "", "", "mirrors[1].destination"}, got)
 	for _, host := range []string{"api.vendor.com", "db.vendor.com"} {

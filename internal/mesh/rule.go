@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 
@@ -21,7 +22,7 @@ type Effective struct {
 	// PolicyFrom is the member whose trafficPolicy won whole, nil without one.
 	PolicyFrom *networkingv1.DestinationRule
 
-	exportTo map[string]struct{}
+	exportTo []string // sorted
 	subsets  []subset
 }
 
@@ -52,6 +53,10 @@ func (e *Effective) FitsAll(client Client) bool {
 // picks among what that finds by workload.
 func (w *World) EffectiveRules(client Client, svc *Service) (rules []*Effective, hidden *Effective) {
 	found := w.lookupRules(client.Namespace, svc)
+	if len(found) == 0 {
+		return nil, nil
+	}
+	hidden, rules = found[0], found[:0]
 	var all *Effective
 	for _, e := range found {
 		switch {
@@ -72,14 +77,11 @@ func (w *World) EffectiveRules(client Client, svc *Service) (rules []*Effective,
 	if all != nil {
 		return append(rules, all), nil
 	}
-	if len(found) > 0 {
-		hidden = found[0]
-	}
 	return rules, hidden
 }
 
 func (w *World) lookupRules(clientNamespace string, svc *Service) []*Effective {
-	for _, p := range w.places(clientNamespace, svc) {
+	for p := range w.places(clientNamespace, svc) {
 		if found := w.visibleRules(p, clientNamespace, svc.Host); len(found) > 0 {
 			return found
 		}
@@ -93,17 +95,23 @@ type place struct {
 	pool      pool
 }
 
-// places returns the steps of the lookup for a client, in their order.
-func (w *World) places(clientNamespace string, svc *Service) []place {
-	root := w.opts.RootNamespace
-	exported := []place{{svc.Namespace, poolExported}, {root, poolExported}}
-	switch clientNamespace {
-	case root:
-		return append([]place{{root, poolRootPrivate}}, exported...)
-	case OtherNamespaces:
-		return exported
+// places yields the steps of the lookup for a client, in their order.
+func (w *World) places(clientNamespace string, svc *Service) iter.Seq[place] {
+	return func(yield func(place) bool) {
+		root := w.opts.RootNamespace
+		switch clientNamespace {
+		case root:
+			if !yield(place{root, poolRootPrivate}) {
+				return
+			}
+		case OtherNamespaces:
+		default:
+			if !yield(place{clientNamespace, poolLocal}) {
+				return
+			}
+		}
+		_ = yield(place{svc.Namespace, poolExported}) && yield(place{root, poolExported})
 	}
-	return append([]place{{clientNamespace, poolLocal}}, exported...)
 }
 
 // visibleRules returns the rules of a place that the client sees.
@@ -113,8 +121,8 @@ func (w *World) visibleRules(p place, clientNamespace, host string) []*Effective
 		return found
 	}
 	return slices.DeleteFunc(found, func(e *Effective) bool {
-		return len(e.exportTo) > 0 && !has(e.exportTo, ExportPublic) &&
-			(clientNamespace == OtherNamespaces || !has(e.exportTo, clientNamespace))
+		return len(e.exportTo) > 0 && !slices.Contains(e.exportTo, ExportPublic) &&
+			(clientNamespace == OtherNamespaces || !slices.Contains(e.exportTo, clientNamespace))
 	})
 }
 
@@ -131,11 +139,11 @@ const (
 	poolExported
 )
 
-func (p pool) holds(exportTo map[string]struct{}, namespace string) bool {
-	private := len(exportTo) == 1 && (has(exportTo, ExportPrivate) || has(exportTo, namespace))
+func (p pool) holds(exportTo []string, namespace string) bool {
+	private := len(exportTo) == 1 && (slices.Contains(exportTo, ExportPrivate) || slices.Contains(exportTo, namespace))
 	switch p {
 	case poolLocal:
-		return len(exportTo) == 0 || has(exportTo, ExportPublic) || has(exportTo, ExportPrivate) || has(exportTo, namespace)
+		return len(exportTo) == 0 || slices.Contains(exportTo, ExportPublic) || slices.Contains(exportTo, ExportPrivate) || slices.Contains(exportTo, namespace)
 	case poolRootPrivate:
 		return private
 	default:
@@ -147,30 +155,40 @@ func (p pool) holds(exportTo map[string]struct{}, namespace string) bool {
 // that fits (MostSpecificHostMatch). The visibility of a rule is judged after
 // that: an exact rule that a client may not see still hides a wildcard one.
 func (w *World) poolLookup(namespace string, p pool, host string) []*Effective {
-	for _, h := range append([]string{host}, WildcardsOf(host)...) {
-		var merged []*Effective
-		for _, dr := range w.RulesFor(h) {
-			if dr.Namespace != namespace {
-				continue
+	if found := merged(w.RulesFor(host), host, namespace, p); len(found) > 0 {
+		return found
+	}
+	for tail := range tails(host) {
+		if rules := w.rulesForTail(tail); len(rules) > 0 {
+			if found := merged(rules, "*"+tail, namespace, p); len(found) > 0 {
+				return found
 			}
-			exportTo := ruleExportTo(dr)
-			if p.holds(exportTo, namespace) {
-				merged = mergeRule(merged, h, dr, exportTo)
-			}
-		}
-		if len(merged) > 0 {
-			return merged
 		}
 	}
 	return nil
 }
 
-// ruleExportTo: a rule with a workloadSelector is never exported.
-func ruleExportTo(dr *networkingv1.DestinationRule) map[string]struct{} {
-	if dr.Spec.GetWorkloadSelector() != nil {
-		return setOf([]string{ExportPrivate})
+// merged merges those of the rules for host that are in the namespace's pool.
+func merged(rules []*networkingv1.DestinationRule, host, namespace string, p pool) []*Effective {
+	var out []*Effective
+	for _, dr := range rules {
+		if dr.Namespace != namespace {
+			continue
+		}
+		exportTo := ruleExportTo(dr)
+		if p.holds(exportTo, namespace) {
+			out = mergeRule(out, host, dr, exportTo)
+		}
 	}
-	return setOf(dr.Spec.GetExportTo())
+	return out
+}
+
+// ruleExportTo: a rule with a workloadSelector is never exported.
+func ruleExportTo(dr *networkingv1.DestinationRule) []string {
+	if dr.Spec.GetWorkloadSelector() != nil {
+		return []string{ExportPrivate}
+	}
+	return sorted(dr.Spec.GetExportTo())
 }
 
 // mergeRule adds dr to the rules of its host as istiod's mergeDestinationRule
@@ -178,11 +196,11 @@ func ruleExportTo(dr *networkingv1.DestinationRule) map[string]struct{} {
 // rule whose exportTo its own equals or contains and whose workloadSelector is
 // the same; joining adds subsets with new names, and the trafficPolicy if there
 // is none yet. Otherwise it stands beside them.
-func mergeRule(list []*Effective, host string, dr *networkingv1.DestinationRule, exportTo map[string]struct{}) []*Effective {
+func mergeRule(list []*Effective, host string, dr *networkingv1.DestinationRule, exportTo []string) []*Effective {
 	separate := true
 	selector := ruleSelector(dr)
 	for _, e := range list {
-		if maps.Equal(exportTo, e.exportTo) {
+		if slices.Equal(exportTo, e.exportTo) {
 			separate = false
 		} else {
 			separate = true
@@ -242,18 +260,8 @@ func istioRuleOrder(a, b *networkingv1.DestinationRule) int {
 	)
 }
 
-func has(set map[string]struct{}, v string) bool {
-	_, ok := set[v]
-	return ok
-}
-
-func contains(set, sub map[string]struct{}) bool {
-	for v := range sub {
-		if !has(set, v) {
-			return false
-		}
-	}
-	return true
+func contains(all, some []string) bool {
+	return !slices.ContainsFunc(some, func(v string) bool { return !slices.Contains(all, v) })
 }
 
 // Policy returns the trafficPolicy that won, nil without one.

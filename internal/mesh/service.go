@@ -63,7 +63,12 @@ func (w *World) CalledService(client Client, host string) *Service {
 // serviceOf remembers what it answered.
 func (w *World) serviceOf(client Client, host string) *Service {
 	key := serviceKey{client.Namespace, client.Gateway, host}
-	return w.known.get(key, func() *Service { return w.lookUpService(client, host) })
+	svc, known := w.known.get(key)
+	if !known {
+		svc = w.lookUpService(client, host)
+		w.known.put(key, svc)
+	}
+	return svc
 }
 
 // serviceKey is all of a client that a service depends on.
@@ -74,34 +79,40 @@ type serviceKey struct {
 }
 
 func (w *World) lookUpService(client Client, host string) *Service {
-	var named, public []*networkingv1.ServiceEntry
-	for _, se := range w.entries[host] {
-		switch exportedTo(se.Spec.GetExportTo(), se.Namespace, client.Namespace) {
-		case visibleByName:
-			named = append(named, se)
-		case visibleToAll:
-			public = append(public, se)
-		}
-	}
-	visible := slices.Concat(named, public)
-	if len(visible) == 0 {
+	all := w.entries.at(host)
+	first := preferred(client, all)
+	if first == nil {
 		return nil
 	}
-	first := visible[0]
-	if !client.Gateway {
-		if i := slices.IndexFunc(visible, func(se *networkingv1.ServiceEntry) bool {
-			return se.Namespace == client.Namespace
-		}); i >= 0 {
-			first = visible[i]
-		}
-	}
 	svc := &Service{Host: host, Namespace: first.Namespace, Entries: []*networkingv1.ServiceEntry{first}}
-	for _, se := range visible {
-		if se != first && canMerge(first, se) {
-			svc.Entries = append(svc.Entries, se)
+	for _, group := range groups {
+		for _, se := range all {
+			if se != first && exportedTo(se.Spec.GetExportTo(), se.Namespace, client.Namespace) == group && canMerge(first, se) {
+				svc.Entries = append(svc.Entries, se)
+			}
 		}
 	}
 	return svc
+}
+
+// groups are what is visible, in the order of preference.
+var groups = [...]visibility{visibleByName, visibleToAll}
+
+func preferred(client Client, all []*networkingv1.ServiceEntry) (first *networkingv1.ServiceEntry) {
+	for _, group := range groups {
+		for _, se := range all {
+			if exportedTo(se.Spec.GetExportTo(), se.Namespace, client.Namespace) != group {
+				continue
+			}
+			if !client.Gateway && se.Namespace == client.Namespace {
+				return se
+			}
+			if first == nil {
+				first = se
+			}
+		}
+	}
+	return first
 }
 
 func canMerge(a, b *networkingv1.ServiceEntry) bool {
@@ -109,7 +120,7 @@ func canMerge(a, b *networkingv1.ServiceEntry) bool {
 		a.Spec.GetResolution() == b.Spec.GetResolution() &&
 		maps.Equal(a.Labels, b.Labels) &&
 		maps.Equal(a.Spec.GetWorkloadSelector().GetLabels(), b.Spec.GetWorkloadSelector().GetLabels()) &&
-		maps.Equal(setOf(a.Spec.GetExportTo()), setOf(b.Spec.GetExportTo()))
+		slices.Equal(sorted(a.Spec.GetExportTo()), sorted(b.Spec.GetExportTo()))
 }
 
 // Ports returns the ports of the service; of several with one number the first
@@ -124,6 +135,18 @@ func (s *Service) Ports() []Port {
 		}
 	}
 	return out
+}
+
+// port returns the one of Ports with the number.
+func (s *Service) port(number uint32) (Port, bool) {
+	for _, se := range s.Entries {
+		for _, p := range se.Spec.GetPorts() {
+			if p != nil && p.GetNumber() == number {
+				return Port{p, se}, true
+			}
+		}
+	}
+	return Port{}, false
 }
 
 // SpeaksTLS reports whether the port's protocol says that its clients speak TLS
@@ -223,10 +246,12 @@ func exportedTo(exportTo []string, own, namespace string) visibility {
 	return invisible
 }
 
-func setOf(in []string) map[string]struct{} {
-	out := make(map[string]struct{}, len(in))
-	for _, v := range in {
-		out[v] = struct{}{}
+// sorted returns the values of in, sorted and each once.
+func sorted(in []string) []string {
+	if len(in) < 2 {
+		return in
 	}
-	return out
+	out := slices.Clone(in)
+	slices.Sort(out)
+	return slices.Compact(out)
 }

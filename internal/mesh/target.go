@@ -3,6 +3,7 @@ package mesh
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -26,33 +27,76 @@ type View struct {
 // clients for which it is a target: the service they see has the destination's
 // port, and that wants TLS origination. Nothing: it is a target for nobody.
 func (w *World) Targets(vs *networkingv1.VirtualService, route *networking.HTTPRoute, d *networking.Destination) []View {
-	if !w.MayBeTarget(ResolveHost(d.GetHost(), vs.Namespace)) {
+	host := ResolveHost(d.GetHost(), vs.Namespace)
+	if !w.MayBeTarget(host) {
 		return nil
 	}
-	return slices.DeleteFunc(w.views(vs, route, d), func(v View) bool {
+	var out []View
+	for _, c := range w.Clients(vs, route, host) {
+		out = w.appendViews(out, c, vs, d)
+	}
+	return slices.DeleteFunc(out, func(v View) bool {
 		routed, _ := v.Port.Originates()
 		return !routed
 	})
 }
 
-// views returns what the clients of one HTTP route of vs see of a destination of it;
-// nothing of those that see no service behind its host, or not the port.
-func (w *World) views(vs *networkingv1.VirtualService, route *networking.HTTPRoute, d *networking.Destination) []View {
-	var out []View
-	for _, c := range w.Clients(vs, route, ResolveHost(d.GetHost(), vs.Namespace)) {
-		out = append(out, w.ViewsOf(c, vs, d)...)
-	}
-	return out
+// Leads answers for the HTTP routes of one VirtualService what World does, and remembers it:
+// most of them lead to few places and have the same clients. It serves one goroutine.
+type Leads struct {
+	world   *World
+	vs      *networkingv1.VirtualService
+	hosts   set[string]
+	clients [][]Client // by host
+	places  set[destination]
+	targets [][]View // by place
 }
 
-// ViewsOf returns what one client that executes a route of vs sees of a destination.
+type destination struct {
+	host  string
+	port  uint32
+	named bool
+}
+
+// LeadsOf returns the Leads of vs.
+func (w *World) LeadsOf(vs *networkingv1.VirtualService) *Leads { return &Leads{world: w, vs: vs} }
+
+// Clients is World.Clients; its answer must not be changed.
+func (l *Leads) Clients(route *networking.HTTPRoute, host string) []Client {
+	if narrows(route.GetMatch()) {
+		return l.world.Clients(l.vs, route, host)
+	}
+	at, isNew := l.hosts.add(host)
+	if isNew {
+		l.clients = append(l.clients, l.world.Clients(l.vs, route, host))
+	}
+	return l.clients[at]
+}
+
+// Targets is World.Targets; its answer must not be changed.
+func (l *Leads) Targets(route *networking.HTTPRoute, d *networking.Destination) []View {
+	if narrows(route.GetMatch()) {
+		return l.world.Targets(l.vs, route, d)
+	}
+	at, isNew := l.places.add(destination{ResolveHost(d.GetHost(), l.vs.Namespace), d.GetPort().GetNumber(), d.GetPort() != nil})
+	if isNew {
+		l.targets = append(l.targets, l.world.Targets(l.vs, route, d))
+	}
+	return l.targets[at]
+}
+
+// ViewsOf returns what one client that executes a route of vs sees of a destination;
+// nothing when it sees no service behind its host, or not the port.
 func (w *World) ViewsOf(client Client, vs *networkingv1.VirtualService, d *networking.Destination) []View {
+	return w.appendViews(nil, client, vs, d)
+}
+
+func (w *World) appendViews(out []View, client Client, vs *networkingv1.VirtualService, d *networking.Destination) []View {
 	svc := w.RoutedService(client, ResolveHost(d.GetHost(), vs.Namespace))
 	if svc == nil {
-		return nil
+		return out
 	}
-	var out []View
-	for _, port := range w.destinationPorts(vs, client, svc, d) {
+	for port := range w.destinationPorts(vs, client, svc, d) {
 		out = append(out, View{client, svc, port})
 	}
 	return out
@@ -61,7 +105,7 @@ func (w *World) ViewsOf(client Client, vs *networkingv1.VirtualService, d *netwo
 // MayBeTarget reports whether host is exact, not exempt, and listed by a
 // ServiceEntry.
 func (w *World) MayBeTarget(host string) bool {
-	return len(w.entries[host]) > 0 && !IsWildcard(host) && !w.Exempt(host)
+	return !IsWildcard(host) && len(w.entries.exact[host]) > 0 && !w.Exempt(host)
 }
 
 // Exempt reports whether host is one of the hosts that are never targets.
@@ -99,48 +143,16 @@ func (w *World) Needs(host string, always bool) []Need {
 	if !w.MayBeTarget(host) {
 		return nil
 	}
-	type key struct {
-		namespace      string
-		gateway, known bool
-		labels         string
-		port           uint32
-		subset         string
-	}
-	var needs []Need
-	at := map[key]int{}
-	add := func(v View, subset string, src *Source) {
-		k := key{v.Client.Namespace, v.Client.Gateway, v.Client.Known, labelText(v.Client.Labels), v.Port.GetNumber(), subset}
-		i, ok := at[k]
-		if !ok {
-			i = len(needs)
-			at[k] = i
-			needs = append(needs, Need{View: v, Subset: subset})
-		}
-		if src != nil {
-			needs[i].Sources = append(needs[i].Sources, *src)
-		}
-	}
+	var g grouping
 	for _, vs := range w.routes[host] {
-		for ri, r := range vs.Spec.GetHttp() {
-			if !Sends(r) {
-				continue
-			}
-			for di, d := range r.GetRoute() {
-				if ResolveHost(d.GetDestination().GetHost(), vs.Namespace) != host {
-					continue
-				}
-				for _, v := range w.Targets(vs, r, d.GetDestination()) {
-					add(v, d.GetDestination().GetSubset(), &Source{vs, ri, di})
-				}
-			}
-		}
+		g.add(w, vs, host)
 	}
 	for _, v := range w.standing(host, always) {
-		add(v, "", nil)
+		g.need(v, "")
 	}
-	var out []Need
-	for _, n := range needs {
-		out = append(out, w.Judged(n)...)
+	out := slices.Grow([]Need(nil), len(g.needs))
+	for _, n := range g.needs {
+		out = w.appendJudged(out, n)
 	}
 	slices.SortStableFunc(out, func(a, b Need) int {
 		return cmp.Or(
@@ -153,10 +165,95 @@ func (w *World) Needs(host string, always bool) []Need {
 	return out
 }
 
+// grouping collects the needs of a host, not judged yet.
+type grouping struct {
+	needs []Need
+	keys  set[needKey]
+	// Of the VirtualService at hand: the destinations that lead to the host, and how.
+	sources []Source
+	leadOf  []int
+}
+
+type needKey struct {
+	namespace      string
+	gateway, known bool
+	labels         string
+	port           uint32
+	subset         string
+}
+
+// need returns the place of the need of a view.
+func (g *grouping) need(v View, subset string) int {
+	at, isNew := g.keys.add(needKey{v.Client.Namespace, v.Client.Gateway, v.Client.Known, labelText(v.Client.Labels), v.Port.GetNumber(), subset})
+	if isNew {
+		g.needs = append(g.needs, Need{View: v, Subset: subset})
+	}
+	return at
+}
+
+// lead is what of a destination decides which needs it makes, of those for one host in one
+// VirtualService. Most of its routes lead there in the same way.
+type lead struct {
+	port   uint32
+	named  bool
+	subset string
+	narrow int // the route and one, of a route that is not for all clients of the others
+}
+
+// add collects the needs that the routes of vs to host make.
+func (g *grouping) add(w *World, vs *networkingv1.VirtualService, host string) {
+	var leads set[lead]
+	var needs [][]int // by lead
+	routes := min(len(vs.Spec.GetHttp()), 64)
+	sources, leadOf := slices.Grow(g.sources[:0], routes), slices.Grow(g.leadOf[:0], routes)
+	for ri, r := range vs.Spec.GetHttp() {
+		if !Sends(r) {
+			continue
+		}
+		for di, d := range r.GetRoute() {
+			to := d.GetDestination()
+			if !leadsTo(to, vs, host) {
+				continue
+			}
+			l := lead{port: to.GetPort().GetNumber(), named: to.GetPort() != nil, subset: to.GetSubset()}
+			if narrows(r.GetMatch()) {
+				l.narrow = ri + 1
+			}
+			at, isNew := leads.add(l)
+			if isNew {
+				var of []int
+				for _, v := range w.Targets(vs, r, to) {
+					of = append(of, g.need(v, l.subset))
+				}
+				needs = append(needs, of)
+			}
+			sources, leadOf = append(sources, Source{vs, ri, di}), append(leadOf, at)
+		}
+	}
+	g.sources, g.leadOf = sources, leadOf
+	if len(needs) == 1 {
+		for _, i := range needs[0] {
+			g.needs[i].Sources = append(g.needs[i].Sources, sources...)
+		}
+		return
+	}
+	for k, s := range sources {
+		for _, i := range needs[leadOf[k]] {
+			g.needs[i].Sources = append(g.needs[i].Sources, s)
+		}
+	}
+}
+
+// leadsTo reports whether host is the resolved one of a destination of vs.
+func leadsTo(to *networking.Destination, vs *networkingv1.VirtualService, host string) bool {
+	return strings.HasPrefix(host, to.GetHost()) && ResolveHost(to.GetHost(), vs.Namespace) == host
+}
+
 // Judged returns n with what is in force for it: one for each rule of some of the
 // client's workloads, and one for those that have none.
-func (w *World) Judged(n Need) []Need {
-	var out []Need
+func (w *World) Judged(n Need) []Need { return w.appendJudged(nil, n) }
+
+func (w *World) appendJudged(out []Need, n Need) []Need {
 	rules, hidden := w.EffectiveRules(n.Client, n.Service)
 	for _, e := range rules {
 		m := n
@@ -173,6 +270,15 @@ func (w *World) Judged(n Need) []Need {
 // standing returns the views of the sidecars for the ports of host that want a
 // rule before any route.
 func (w *World) standing(host string, always bool) []View {
+	wanted := func(p Port) bool {
+		routed, alone := p.Originates()
+		return alone || always && routed
+	}
+	if !slices.ContainsFunc(w.entries.at(host), func(se *networkingv1.ServiceEntry) bool {
+		return slices.ContainsFunc(se.Spec.GetPorts(), func(p *networking.ServicePort) bool { return p != nil && wanted(Port{p, se}) })
+	}) {
+		return nil
+	}
 	var out []View
 	for _, c := range w.ClientsOf(host) {
 		svc := w.Service(c, host)
@@ -180,7 +286,7 @@ func (w *World) standing(host string, always bool) []View {
 			continue
 		}
 		for _, p := range svc.Ports() {
-			if routed, alone := p.Originates(); alone || (always && routed) {
+			if wanted(p) {
 				out = append(out, View{c, svc, p})
 			}
 		}
@@ -213,8 +319,8 @@ func (w *World) Hosts(pattern string) []string {
 		return []string{pattern}
 	}
 	var out []string
-	for h := range w.entries {
-		if !IsWildcard(h) && WildcardFits(pattern, h) {
+	for h := range w.entries.exact {
+		if WildcardFits(pattern, h) {
 			out = append(out, h)
 		}
 	}

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -38,11 +39,28 @@ func VirtualHosts(gw *networkingv1.Gateway, namespace, host string) map[VirtualH
 	}
 	out := map[VirtualHost]Server{}
 	for i, s := range gw.Spec.GetServers() {
-		listener := listenerOf(i, s)
-		if listener == "" {
-			continue
+		listener := ""
+		for h := range meets(s, gw.Namespace, namespace, host) {
+			if listener == "" {
+				listener = listenerOf(i, s)
+			}
+			v := VirtualHost{Host: h, Listener: listener}
+			if _, dup := out[v]; !dup {
+				out[v] = Server{Index: i, Port: s.GetPort().GetNumber()}
+			}
 		}
-		for _, h := range serverHosts(s, gw.Namespace, namespace) {
+	}
+	return out
+}
+
+// meets yields the virtual hosts, in lower case, that host of a VirtualService comes to at
+// one server.
+func meets(s *networking.Server, gateway, namespace, host string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !takesHTTP(s) {
+			return
+		}
+		for h := range serverHosts(s, gateway, namespace) {
 			switch {
 			case HostWithin(h, host):
 			case HostWithin(host, h):
@@ -50,13 +68,11 @@ func VirtualHosts(gw *networkingv1.Gateway, namespace, host string) map[VirtualH
 			default:
 				continue
 			}
-			v := VirtualHost{Host: strings.ToLower(h), Listener: listener}
-			if _, dup := out[v]; !dup {
-				out[v] = Server{Index: i, Port: s.GetPort().GetNumber()}
+			if !yield(strings.ToLower(h)) {
+				return
 			}
 		}
 	}
-	return out
 }
 
 // ServerHosts counts the hosts of all servers of a Gateway, which may be nil.
@@ -70,42 +86,49 @@ func ServerHosts(gw *networkingv1.Gateway) int {
 	return n
 }
 
-// listenerOf is gatewayRDSRouteName; "" for a server without HTTP routes.
-func listenerOf(i int, s *networking.Server) string {
-	p := s.GetPort()
-	switch strings.ToLower(p.GetProtocol()) {
+// takesHTTP reports whether a server has HTTP routes.
+func takesHTTP(s *networking.Server) bool {
+	switch strings.ToLower(s.GetPort().GetProtocol()) {
 	case "http", "http2", "http_proxy", "grpc", "grpc-web":
-		return fmt.Sprintf("http.%d.%s", p.GetNumber(), s.GetBind())
+		return true
 	case "https":
 		mode := s.GetTls().GetMode()
-		if s.GetTls() != nil && (mode == networking.ServerTLSSettings_PASSTHROUGH || mode == networking.ServerTLSSettings_AUTO_PASSTHROUGH) {
-			return ""
-		}
-		return fmt.Sprintf("https.%d", i)
+		return s.GetTls() == nil || mode != networking.ServerTLSSettings_PASSTHROUGH && mode != networking.ServerTLSSettings_AUTO_PASSTHROUGH
 	}
-	return ""
+	return false
 }
 
-// serverHosts are the hosts of a server for VirtualServices of namespace
+// listenerOf is gatewayRDSRouteName, of a server that takes HTTP.
+func listenerOf(i int, s *networking.Server) string {
+	if strings.EqualFold(s.GetPort().GetProtocol(), "https") {
+		return fmt.Sprintf("https.%d", i)
+	}
+	return fmt.Sprintf("http.%d.%s", s.GetPort().GetNumber(), s.GetBind())
+}
+
+// serverHosts yields the hosts of a server for VirtualServices of namespace
 // (sanitizeServerHostNamespace, NamesForNamespace).
-func serverHosts(s *networking.Server, gateway, namespace string) []string {
-	if slices.Contains(s.GetHosts(), "*/*") {
-		return []string{"*"}
-	}
-	out := make([]string, 0, len(s.GetHosts()))
-	for _, h := range s.GetHosts() {
-		if ns, name, scoped := strings.Cut(h, "/"); scoped {
-			if ns == ExportPrivate {
-				ns = gateway
-			}
-			if ns != namespace && ns != ExportPublic {
-				continue
-			}
-			h = name
+func serverHosts(s *networking.Server, gateway, namespace string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if slices.Contains(s.GetHosts(), "*/*") {
+			yield("*")
+			return
 		}
-		out = append(out, h)
+		for _, h := range s.GetHosts() {
+			if ns, name, scoped := strings.Cut(h, "/"); scoped {
+				if ns == ExportPrivate {
+					ns = gateway
+				}
+				if ns != namespace && ns != ExportPublic {
+					continue
+				}
+				h = name
+			}
+			if !yield(h) {
+				return
+			}
+		}
 	}
-	return out
 }
 
 // HostWithin reports whether host a, exact or wildcard, is covered by b (SubsetOf).
@@ -150,90 +173,155 @@ const (
 	maxPairs      = 1_000_000
 )
 
-func hostKey(gateway, host string) string { return gateway + " " + strings.ToLower(host) }
+// hostAt is a host, in lower case, of a VirtualService at one of its gateways; of a
+// wildcard what follows the "*".
+type hostAt struct {
+	gateway types.NamespacedName
+	host    string
+	wild    bool
+}
+
+// meshAt stands for the sidecars; no reference leads to a Gateway of this name.
+var meshAt = types.NamespacedName{Namespace: "/", Name: MeshGateway}
+
+func keyOf(gateway types.NamespacedName, host string) hostAt {
+	tail, wild := strings.CutPrefix(strings.ToLower(host), "*")
+	return hostAt{gateway, tail, wild}
+}
+
+func (k hostAt) String() string {
+	gateway, host := MeshGateway, k.host
+	if k.gateway != meshAt {
+		gateway = k.gateway.String()
+	}
+	if k.wild {
+		host = "*" + host
+	}
+	return gateway + " " + host
+}
 
 // HostKeys returns the keys under which vs is found by its hosts and gateways.
 func HostKeys(vs *networkingv1.VirtualService) []string {
-	names, sidecars := BoundGateways(vs)
-	if (len(names)+1)*len(vs.Spec.GetHosts()) > maxHostKeys {
+	return texts(collected(hostKeys(vs)))
+}
+
+func texts(keys []hostAt) []string {
+	if keys == nil {
 		return nil
 	}
-	var out []string
-	for _, h := range VirtualServiceHosts(vs) {
-		if sidecars {
-			out = append(out, hostKey(MeshGateway, h))
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		out[i] = k.String()
+	}
+	return out
+}
+
+// hostKeys yields the keys of HostKeys, some of them again.
+func hostKeys(vs *networkingv1.VirtualService) iter.Seq[hostAt] {
+	return func(yield func(hostAt) bool) {
+		names, sidecars := BoundGateways(vs)
+		if tooManyKeys(vs, names) {
+			return
 		}
-		for _, g := range names {
-			out = append(out, hostKey(g.String(), h))
+		for _, h := range vs.Spec.GetHosts() {
+			h = ResolveHost(h, vs.Namespace)
+			if sidecars && !yield(keyOf(meshAt, h)) {
+				return
+			}
+			for _, g := range names {
+				if !yield(keyOf(g, h)) {
+					return
+				}
+			}
 		}
 	}
-	return distinct(out)
+}
+
+func tooManyKeys(vs *networkingv1.VirtualService, gateways []types.NamespacedName) bool {
+	return (len(gateways)+1)*len(vs.Spec.GetHosts()) > maxHostKeys
 }
 
 // SharedHostKeys returns the HostKeys of all VirtualServices that may have a
 // virtual host in common with vs, none when they are too many; gateway looks a
 // Gateway up, nil where unknown.
 func SharedHostKeys(vs *networkingv1.VirtualService, gateway func(types.NamespacedName) *networkingv1.Gateway) []string {
+	out := texts(sharedHostKeys(vs, gateway))
+	slices.Sort(out)
+	return out
+}
+
+func sharedHostKeys(vs *networkingv1.VirtualService, gateway func(types.NamespacedName) *networkingv1.Gateway) []hostAt {
 	names, sidecars := BoundGateways(vs)
 	pairs := 0
 	for _, g := range names {
 		pairs += ServerHosts(gateway(g)) * len(vs.Spec.GetHosts())
 	}
-	if pairs > maxPairs || HostKeys(vs) == nil {
+	if pairs > maxPairs || len(vs.Spec.GetHosts()) == 0 || tooManyKeys(vs, names) {
 		return nil
 	}
-	seen := map[string]struct{}{}
-	var out []string
-	add := func(g, h string) {
-		k := hostKey(g, h)
-		if _, dup := seen[k]; !dup && len(out) <= maxSharedKeys {
-			seen[k] = struct{}{}
-			out = append(out, k)
+	var out set[hostAt]
+	add := func(k hostAt) {
+		if len(out.list) <= maxSharedKeys {
+			out.add(k)
 		}
 	}
-	for _, h := range VirtualServiceHosts(vs) {
+	for _, h := range vs.Spec.GetHosts() {
+		h = ResolveHost(h, vs.Namespace)
 		if sidecars {
-			add(MeshGateway, h)
+			add(keyOf(meshAt, h))
 		}
 		for _, g := range names {
 			gw := gateway(g)
 			if gw == nil {
-				add(g.String(), h)
+				add(keyOf(g, h))
 				continue
 			}
-			for v := range VirtualHosts(gw, vs.Namespace, h) {
-				add(g.String(), v.Host)
-				for _, wild := range WildcardsOf(strings.TrimPrefix(v.Host, "*")) {
-					add(g.String(), wild)
+			for _, s := range gw.Spec.GetServers() {
+				for v := range meets(s, gw.Namespace, vs.Namespace, h) {
+					k := keyOf(g, v)
+					add(k)
+					for tail := range tails(k.host) {
+						add(hostAt{g, tail, true})
+					}
 				}
 			}
 		}
 	}
-	if len(out) > maxSharedKeys {
+	if len(out.list) > maxSharedKeys {
 		return nil
 	}
-	slices.Sort(out)
-	return out
+	return out.list
 }
 
 // SharingHosts returns the VirtualServices, other than vs, that may have a virtual
-// host in common with it, oldest first; none when they are more than most.
+// host in common with it, oldest first; none when they are more than most. The answer must
+// not be changed: who asks again gets the same.
 func (w *World) SharingHosts(vs *networkingv1.VirtualService, most int) []*networkingv1.VirtualService {
-	seen := map[*networkingv1.VirtualService]struct{}{}
-	var out []*networkingv1.VirtualService
-	for _, k := range SharedHostKeys(vs, w.Gateway) {
+	key := sharingKey{vs, most}
+	if out, known := w.sharing.get(key); known {
+		return out
+	}
+	var out set[*networkingv1.VirtualService]
+	for _, k := range sharedHostKeys(vs, w.Gateway) {
 		for _, o := range w.hosts[k] {
-			if _, dup := seen[o]; !dup && nameOf(o) != nameOf(vs) {
-				if len(out) == most {
-					return nil
-				}
-				seen[o] = struct{}{}
-				out = append(out, o)
+			if nameOf(o) == nameOf(vs) {
+				continue
+			}
+			if out.add(o); len(out.list) > most {
+				return nil
 			}
 		}
 	}
-	slices.SortFunc(out, olderFirst)
-	return out
+	if len(out.list) > 0 {
+		slices.SortFunc(out.list, olderFirst)
+		w.sharing.put(key, out.list)
+	}
+	return out.list
+}
+
+type sharingKey struct {
+	vs   *networkingv1.VirtualService
+	most int
 }
 
 // Gateway returns the named Gateway, or nil.
@@ -277,7 +365,7 @@ func CompareAge(a, b *networkingv1.VirtualService) int { return olderFirst(a, b)
 // GatewayNamespaces returns where the pods of a Gateway run, sorted; none when
 // nothing tells.
 func (w *World) GatewayNamespaces(name types.NamespacedName) []string {
-	out := w.gatewayNamespaces(w.selector(name))
+	out := slices.Clone(w.gatewayNamespaces(w.selector(name)))
 	slices.Sort(out)
 	return slices.Compact(out)
 }

@@ -39,7 +39,7 @@ type PassedRule struct {
 // those that EffectiveRules returns, the most specific host first, and why.
 func (w *World) PassedRules(client Client, svc *Service) []PassedRule {
 	inForce, _ := w.EffectiveRules(client, svc)
-	places := w.places(client.Namespace, svc)
+	places := slices.Collect(w.places(client.Namespace, svc))
 	end, found := len(places), []*Effective(nil)
 	for i, p := range places {
 		if found = w.visibleRules(p, client.Namespace, svc.Host); len(found) > 0 {
@@ -144,7 +144,7 @@ type PassedEntry struct {
 func (w *World) PassedEntries(client Client, host string, svc *Service) []PassedEntry {
 	var out []PassedEntry
 	for _, h := range HostAndWildcards(host) {
-		for _, se := range w.entries[h] {
+		for _, se := range w.entries.at(h) {
 			if svc != nil && svc.Host == h && slices.Contains(svc.Entries, se) {
 				continue
 			}

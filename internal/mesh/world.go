@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
+	"iter"
 	"slices"
 	"strings"
 
@@ -98,93 +98,132 @@ type Options struct {
 // World is an immutable view of the mesh. Its objects must not be changed while
 // it is in use. All answers are in a fixed order.
 type World struct {
+	*indexes
+	// Instead of those of the indexes, see WithRules.
+	replaced *replacedRules
+
+	namespaces memo[string, []string] // asked before
+}
+
+// indexes are what NewWorld makes, and what no rule changes.
+type indexes struct {
 	opts Options
 
-	entries  map[string][]*networkingv1.ServiceEntry    // by host, oldest first
-	rules    map[string][]*networkingv1.DestinationRule // by resolved host, as Istio sorts
-	routes   map[string][]*networkingv1.VirtualService  // by resolved destination host of HTTP routes
-	tlsHosts map[string][]*networkingv1.VirtualService  // by resolved destination host of TLS routes
-	beside   map[string][]*networkingv1.VirtualService  // by resolved destination host of TCP routes and mirrors
-	hosts    map[string][]*networkingv1.VirtualService  // by HostKeys
+	entries  byHost[*networkingv1.ServiceEntry]        // oldest first
+	rules    byHost[*networkingv1.DestinationRule]     // by resolved host, as Istio sorts
+	routes   map[string][]*networkingv1.VirtualService // by resolved destination host of HTTP routes
+	tlsHosts map[string][]*networkingv1.VirtualService // by resolved destination host of TLS routes
+	beside   map[string][]*networkingv1.VirtualService // by resolved destination host of TCP routes and mirrors
+	hosts    map[hostAt][]*networkingv1.VirtualService // by what HostKeys tells
 	virtual  map[types.NamespacedName]*networkingv1.VirtualService
 	roots    map[types.NamespacedName][]*networkingv1.VirtualService // of a delegate
 	gateways map[types.NamespacedName]*networkingv1.Gateway
-	services map[string][]*corev1.Service // by one selector pair "key=value"
-
-	replaced map[string][]*networkingv1.DestinationRule // instead of rules, see WithRules
+	services map[label][]*corev1.Service // by one pair of the selector
 
 	// What was asked before.
-	known      *memo[serviceKey, *Service] // which no rule changes
-	namespaces *memo[string, []string]
+	known   memo[serviceKey, *Service]
+	sharing memo[sharingKey, []*networkingv1.VirtualService]
+}
+
+type label struct{ key, value string }
+
+// byHost finds what is for a host, exact or a wildcard. The key of a wildcard is what
+// follows its "*", so that those that cover a host are found by the tails of its name.
+type byHost[T comparable] struct{ exact, wild map[string][]T }
+
+func (m *byHost[T]) add(host string, v T) {
+	if IsWildcard(host) {
+		put(&m.wild, host[1:], v)
+	} else {
+		put(&m.exact, host, v)
+	}
+}
+
+// at returns what is for exactly host, which may be a wildcard.
+func (m *byHost[T]) at(host string) []T {
+	if IsWildcard(host) {
+		return m.wild[host[1:]]
+	}
+	return m.exact[host]
+}
+
+func (m *byHost[T]) sort(order func(a, b T) int) {
+	sortLists(m.exact, order)
+	sortLists(m.wild, order)
+}
+
+// put appends v to the list of k, unless it is the last one there.
+func put[K, V comparable](lists *map[K][]V, k K, v V) {
+	list := (*lists)[k]
+	if n := len(list); n > 0 && list[n-1] == v {
+		return
+	}
+	if *lists == nil {
+		*lists = map[K][]V{}
+	}
+	(*lists)[k] = append(list, v)
+}
+
+func sortLists[K comparable, V any](lists map[K][]V, order func(a, b V) int) {
+	for _, list := range lists {
+		slices.SortFunc(list, order)
+	}
 }
 
 // NewWorld indexes objs. Cost is linear in their size.
 func NewWorld(objs Objects, opts Options) *World {
-	w := &World{
-		opts:     opts,
-		entries:  map[string][]*networkingv1.ServiceEntry{},
-		rules:    map[string][]*networkingv1.DestinationRule{},
-		routes:   map[string][]*networkingv1.VirtualService{},
-		tlsHosts: map[string][]*networkingv1.VirtualService{},
-		beside:   map[string][]*networkingv1.VirtualService{},
-		hosts:    map[string][]*networkingv1.VirtualService{},
-		virtual:  map[types.NamespacedName]*networkingv1.VirtualService{},
-		roots:    map[types.NamespacedName][]*networkingv1.VirtualService{},
-		gateways: map[types.NamespacedName]*networkingv1.Gateway{},
-		services: map[string][]*corev1.Service{},
-		known:    &memo[serviceKey, *Service]{}, namespaces: &memo[string, []string]{},
-	}
+	w := &indexes{opts: opts}
 	for _, se := range objs.ServiceEntries {
 		for _, h := range ServiceEntryHosts(se) {
-			w.entries[h] = append(w.entries[h], se)
+			w.entries.add(h, se)
 		}
 	}
-	for _, list := range w.entries {
-		slices.SortFunc(list, serviceOrder)
-	}
+	w.entries.sort(serviceOrder)
 	for _, dr := range objs.DestinationRules {
-		h := RuleHost(dr)
-		w.rules[h] = append(w.rules[h], dr)
+		w.rules.add(RuleHost(dr), dr)
 	}
-	for _, list := range w.rules {
-		slices.SortFunc(list, istioRuleOrder)
-	}
+	w.rules.sort(istioRuleOrder)
 	for _, vs := range objs.VirtualServices {
-		w.virtual[nameOf(vs)] = vs
-		for _, h := range HTTPDestinationHosts(vs) {
-			w.routes[h] = append(w.routes[h], vs)
-		}
-		for _, h := range TLSDestinationHosts(vs) {
-			w.tlsHosts[h] = append(w.tlsHosts[h], vs)
-		}
-		for _, h := range besideHosts(vs) {
-			w.beside[h] = append(w.beside[h], vs)
-		}
-		for _, k := range HostKeys(vs) {
-			w.hosts[k] = append(w.hosts[k], vs)
-		}
-		for _, d := range DelegatesOf(vs) {
-			w.roots[d] = append(w.roots[d], vs)
-		}
+		w.addVirtualService(vs)
 	}
-	for _, byKey := range []map[string][]*networkingv1.VirtualService{w.routes, w.tlsHosts, w.beside} {
-		for _, list := range byKey {
-			slices.SortFunc(list, olderFirst)
-		}
-	}
-	for _, list := range w.roots {
-		slices.SortFunc(list, olderFirst)
-	}
+	sortLists(w.routes, olderFirst)
+	sortLists(w.tlsHosts, olderFirst)
+	sortLists(w.beside, olderFirst)
+	sortLists(w.roots, olderFirst)
 	for _, gw := range objs.Gateways {
+		if w.gateways == nil {
+			w.gateways = map[types.NamespacedName]*networkingv1.Gateway{}
+		}
 		w.gateways[nameOf(gw)] = gw
 	}
 	for _, svc := range objs.Services {
 		for k, v := range svc.Spec.Selector {
-			pair := SelectorPair(k, v)
-			w.services[pair] = append(w.services[pair], svc)
+			put(&w.services, label{k, v}, svc)
 		}
 	}
-	return w
+	return &World{indexes: w}
+}
+
+func (w *indexes) addVirtualService(vs *networkingv1.VirtualService) {
+	if w.virtual == nil {
+		w.virtual = map[types.NamespacedName]*networkingv1.VirtualService{}
+	}
+	w.virtual[nameOf(vs)] = vs
+	for h := range httpDestinations(vs) {
+		put(&w.routes, h, vs)
+	}
+	for h := range tlsDestinations(vs) {
+		put(&w.tlsHosts, h, vs)
+	}
+	for h := range besideDestinations(vs) {
+		put(&w.beside, h, vs)
+	}
+	for k := range hostKeys(vs) {
+		put(&w.hosts, k, vs)
+	}
+	for _, d := range DelegatesOf(vs) {
+		put(&w.roots, d, vs)
+	}
 }
 
 // RootNamespace returns the mesh's root namespace.
@@ -208,39 +247,53 @@ func (w *World) BesideTo(host string) []*networkingv1.VirtualService { return w.
 
 // ServiceEntriesFor returns the ServiceEntries that list exactly host, oldest
 // first, visible or not.
-func (w *World) ServiceEntriesFor(host string) []*networkingv1.ServiceEntry { return w.entries[host] }
+func (w *World) ServiceEntriesFor(host string) []*networkingv1.ServiceEntry {
+	return w.entries.at(host)
+}
 
 // WildcardServiceEntriesFor returns the ServiceEntries whose wildcard covers
 // host, the most specific wildcard first.
 func (w *World) WildcardServiceEntriesFor(host string) []*networkingv1.ServiceEntry {
 	var out []*networkingv1.ServiceEntry
-	for _, pattern := range WildcardsOf(host) {
-		out = append(out, w.entries[pattern]...)
+	for tail := range tails(host) {
+		out = append(out, w.entries.wild[tail]...)
 	}
 	return out
 }
 
 // RulesFor returns the DestinationRules for exactly host, in Istio's order.
 func (w *World) RulesFor(host string) []*networkingv1.DestinationRule {
-	if rules, ok := w.replaced[host]; ok {
-		return rules
+	for r := w.replaced; r != nil; r = r.before {
+		if r.host == host {
+			return r.rules
+		}
 	}
-	return w.rules[host]
+	return w.rules.at(host)
+}
+
+// rulesForTail returns the DestinationRules for exactly the wildcard with the tail.
+func (w *World) rulesForTail(tail string) []*networkingv1.DestinationRule {
+	for r := w.replaced; r != nil; r = r.before {
+		if IsWildcard(r.host) && r.host[1:] == tail {
+			return r.rules
+		}
+	}
+	return w.rules.wild[tail]
+}
+
+// replacedRules are those for one host, and what was replaced before.
+type replacedRules struct {
+	host   string
+	rules  []*networkingv1.DestinationRule
+	before *replacedRules
 }
 
 // WithRules returns the world in which rules are all DestinationRules for exactly
 // host; nothing else is different.
 func (w *World) WithRules(host string, rules []*networkingv1.DestinationRule) *World {
-	out := *w
-	out.namespaces = &memo[string, []string]{}
-	out.replaced = maps.Clone(w.replaced)
-	if out.replaced == nil {
-		out.replaced = map[string][]*networkingv1.DestinationRule{}
-	}
 	rules = slices.Clone(rules)
 	slices.SortFunc(rules, istioRuleOrder)
-	out.replaced[host] = rules
-	return &out
+	return &World{indexes: w.indexes, replaced: &replacedRules{host, rules, w.replaced}}
 }
 
 // ServiceEntryHosts returns the distinct hosts that se speaks for. It may list the name of
@@ -264,70 +317,98 @@ func RuleHost(dr *networkingv1.DestinationRule) string {
 // HTTPDestinationHosts returns the distinct resolved hosts that the HTTP routes
 // of vs send to. Mirrors do not count: they are left alone.
 func HTTPDestinationHosts(vs *networkingv1.VirtualService) []string {
-	var out []string
-	for _, r := range vs.Spec.GetHttp() {
-		for _, d := range r.GetRoute() {
-			if h := d.GetDestination().GetHost(); h != "" {
-				out = append(out, ResolveHost(h, vs.Namespace))
-			}
-		}
-	}
-	return distinct(out)
+	return collected(httpDestinations(vs))
 }
 
 // TLSDestinationHosts returns the distinct resolved hosts that the TLS routes of
 // vs pass through to.
 func TLSDestinationHosts(vs *networkingv1.VirtualService) []string {
-	var out []string
-	for _, r := range vs.Spec.GetTls() {
-		for _, d := range r.GetRoute() {
-			if h := d.GetDestination().GetHost(); h != "" {
-				out = append(out, ResolveHost(h, vs.Namespace))
+	return collected(tlsDestinations(vs))
+}
+
+// httpDestinations yields the hosts of HTTPDestinationHosts, some of them again.
+func httpDestinations(vs *networkingv1.VirtualService) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		d := destinations{vs: vs, yield: yield}
+		for _, r := range vs.Spec.GetHttp() {
+			for _, to := range r.GetRoute() {
+				if !d.next(to.GetDestination()) {
+					return
+				}
 			}
 		}
 	}
-	return distinct(out)
 }
 
-// Mirrors returns where copies of the requests of an HTTP route go, by the field that says
+// tlsDestinations yields the hosts of TLSDestinationHosts, some of them again.
+func tlsDestinations(vs *networkingv1.VirtualService) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		d := destinations{vs: vs, yield: yield}
+		for _, r := range vs.Spec.GetTls() {
+			for _, to := range r.GetRoute() {
+				if !d.next(to.GetDestination()) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// besideDestinations yields the resolved hosts of the TCP routes and mirrors of vs, some of
+// them again.
+func besideDestinations(vs *networkingv1.VirtualService) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		d := destinations{vs: vs, yield: yield}
+		for _, r := range vs.Spec.GetHttp() {
+			for _, to := range Mirrors(r) {
+				if !d.next(to) {
+					return
+				}
+			}
+		}
+		for _, r := range vs.Spec.GetTcp() {
+			for _, to := range r.GetRoute() {
+				if !d.next(to.GetDestination()) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// destinations yields the resolved hosts of destinations of vs. Many routes in a row lead
+// to one host, which is yielded once.
+type destinations struct {
+	vs    *networkingv1.VirtualService
+	last  string
+	yield func(string) bool
+}
+
+func (d *destinations) next(to *networking.Destination) bool {
+	h := to.GetHost()
+	if h == d.last {
+		return true
+	}
+	d.last = h
+	return h == "" || d.yield(ResolveHost(h, d.vs.Namespace))
+}
+
+// Mirrors yields where copies of the requests of an HTTP route go, and the field that says
 // so (MirrorPercent, MirrorPercentByPolicy).
-func Mirrors(r *networking.HTTPRoute) map[string]*networking.Destination {
-	out := map[string]*networking.Destination{}
-	share, old := r.GetMirrorPercentage(), r.GetMirrorPercent() //nolint:staticcheck // It counts yet.
-	none := share != nil && share.GetValue() <= 0 || share == nil && old != nil && old.GetValue() == 0
-	if !Sends(r) {
-		return out
-	}
-	if r.GetMirror() != nil && !none {
-		out["mirror"] = r.GetMirror()
-	}
-	for i, m := range r.GetMirrors() {
-		if m.GetDestination() != nil && (m.GetPercentage() == nil || m.GetPercentage().GetValue() > 0) {
-			out[fmt.Sprintf("mirrors[%d].destination", i)] = m.GetDestination()
+func Mirrors(r *networking.HTTPRoute) iter.Seq2[string, *networking.Destination] {
+	return func(yield func(string, *networking.Destination) bool) {
+		share, old := r.GetMirrorPercentage(), r.GetMirrorPercent() //nolint:staticcheck // It counts yet.
+		none := share != nil && share.GetValue() <= 0 || share == nil && old != nil && old.GetValue() == 0
+		if !Sends(r) || r.GetMirror() != nil && !none && !yield("mirror", r.GetMirror()) {
+			return
+		}
+		for i, m := range r.GetMirrors() {
+			if m.GetDestination() != nil && (m.GetPercentage() == nil || m.GetPercentage().GetValue() > 0) &&
+				!yield(fmt.Sprintf("mirrors[%d].destination", i), m.GetDestination()) {
+				return
+			}
 		}
 	}
-	return out
-}
-
-// besideHosts returns the distinct resolved hosts of the TCP routes and mirrors of vs.
-func besideHosts(vs *networkingv1.VirtualService) []string {
-	var out []string
-	add := func(d *networking.Destination) {
-		if h := d.GetHost(); h != "" {
-			out = append(out, ResolveHost(h, vs.Namespace))
-		}
-	}
-	for _, r := range vs.Spec.GetHttp() {
-		for _, d := range Mirrors(r) {
-			add(d)
-		}
-	}
-	for _, r := range vs.Spec.GetTcp() {
-		for _, d := range r.GetRoute() {
-			add(d.GetDestination())
-		}
-	}
-	return distinct(out)
 }
 
 // DelegatesOf returns the VirtualServices that the routes of vs delegate to. A
@@ -354,22 +435,6 @@ func IsDelegate(vs *networkingv1.VirtualService) bool { return len(vs.Spec.GetHo
 // SelectorPair is the key under which a Service is found by one label of its
 // selector.
 func SelectorPair(key, value string) string { return key + "=" + value }
-
-// distinct returns the values in their first order, each once.
-func distinct[T comparable](in []T) []T {
-	if len(in) < 2 {
-		return in
-	}
-	seen := make(map[T]struct{}, len(in))
-	out := make([]T, 0, len(in))
-	for _, v := range in {
-		if _, dup := seen[v]; !dup {
-			seen[v] = struct{}{}
-			out = append(out, v)
-		}
-	}
-	return out
-}
 
 func nameOf(o metav1.Object) types.NamespacedName {
 	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
