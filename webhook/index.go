@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
-	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -115,11 +118,87 @@ func keysOf[T client.Object](keys func(T) []string) client.IndexerFunc {
 	}
 }
 
-// addIndexes registers all indexes; it must run before the cache starts.
-func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+// indexReader reads the informers, and what is listed by an index from that index itself.
+// controller-runtime's own field indexes hold each key twice, for one namespace and for all,
+// as strings of their own: with 30,000 objects these were a third of the memory.
+type indexReader struct {
+	client.Reader
+	stores map[reflect.Type]toolscache.SharedIndexInformer // by the type of their objects
+}
+
+// newIndexReader adds all indexes to the informers; it must run before the cache starts.
+func newIndexReader(ctx context.Context, informers cache.Cache) (indexReader, error) {
+	out := indexReader{informers, map[reflect.Type]toolscache.SharedIndexInformer{}}
 	for _, ix := range indexes {
-		if err := indexer.IndexField(ctx, ix.object, ix.name, ix.keys); err != nil {
-			return fmt.Errorf("failed to index %T by %s: %w", ix.object, ix.name, err)
+		informer, err := informers.GetInformer(ctx, ix.object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return out, fmt.Errorf("failed to watch %T: %w", ix.object, err)
+		}
+		store, ok := informer.(toolscache.SharedIndexInformer)
+		if !ok {
+			return out, fmt.Errorf("the informer of %T is a %T", ix.object, informer)
+		}
+		err = store.AddIndexers(toolscache.Indexers{ix.name: func(o any) ([]string, error) {
+			object, ok := o.(client.Object)
+			if !ok {
+				return nil, fmt.Errorf("%T is no object", o)
+			}
+			return ix.keys(object), nil
+		}})
+		if err != nil {
+			return out, fmt.Errorf("failed to index %T by %s: %w", ix.object, ix.name, err)
+		}
+		out.stores[reflect.TypeOf(ix.object)] = store
+	}
+	return out, nil
+}
+
+// List implements client.Reader. What it takes from an index is the informer's own.
+func (in indexReader) List(ctx context.Context, into client.ObjectList, opts ...client.ListOption) error {
+	var o client.ListOptions
+	o.ApplyOptions(opts)
+	if o.FieldSelector == nil {
+		return in.Reader.List(ctx, into, opts...) //nolint:wrapcheck // as the reader says it
+	}
+	by := o.FieldSelector.Requirements()
+	if len(by) != 1 || by[0].Operator != selection.Equals || o.Namespace != "" || o.LabelSelector != nil || o.Limit != 0 ||
+		o.UnsafeDisableDeepCopy == nil || !*o.UnsafeDisableDeepCopy {
+		return fmt.Errorf("%T is listed by one key of one index, uncopied, and nothing else", into)
+	}
+	switch into := into.(type) {
+	case *networkingv1.ServiceEntryList:
+		return byIndex(in, by[0], &into.Items)
+	case *networkingv1.VirtualServiceList:
+		return byIndex(in, by[0], &into.Items)
+	case *networkingv1.DestinationRuleList:
+		return byIndex(in, by[0], &into.Items)
+	case *networkingv1.GatewayList:
+		return byIndex(in, by[0], &into.Items)
+	case *corev1.ServiceList:
+		var items []*corev1.Service
+		err := byIndex(in, by[0], &items)
+		for _, svc := range items {
+			into.Items = append(into.Items, *svc)
+		}
+		return err
+	}
+	return fmt.Errorf("%T has no index", into)
+}
+
+func byIndex[T client.Object](in indexReader, by fields.Requirement, into *[]T) error {
+	var kind T
+	store := in.stores[reflect.TypeOf(kind)]
+	if store == nil || !store.HasSynced() {
+		return fmt.Errorf("the informer of %T has not synced", kind)
+	}
+	found, err := store.GetIndexer().ByIndex(by.Field, by.Value)
+	if err != nil {
+		return fmt.Errorf("failed to list %T by %s: %w", kind, by.Field, err)
+	}
+	*into = slices.Grow((*into)[:0], len(found))
+	for _, o := range found {
+		if t, ok := o.(T); ok {
+			*into = append(*into, t)
 		}
 	}
 	return nil
@@ -136,55 +215,6 @@ func cachedKinds() []client.Object {
 		&corev1.Service{},
 		&corev1.Namespace{},
 	}
-}
-
-// cacheOptions drop from the cache what no decision reads.
-func cacheOptions() cache.Options {
-	return cache.Options{
-		DefaultTransform: stripObject,
-		// A read must not block on, or start, an informer that nobody listed.
-		ReaderFailOnMissingInformer: true,
-	}
-}
-
-func stripObject(in any) (any, error) {
-	if o, ok := in.(metav1.Object); ok {
-		o.SetManagedFields(nil)
-		if a := o.GetAnnotations(); a[corev1.LastAppliedConfigAnnotation] != "" {
-			delete(a, corev1.LastAppliedConfigAnnotation)
-		}
-	}
-	switch o := in.(type) {
-	case *corev1.Service:
-		o.Spec = corev1.ServiceSpec{Selector: o.Spec.Selector}
-		o.Status = corev1.ServiceStatus{}
-		o.Annotations = nil
-	case *corev1.Namespace:
-		o.Spec, o.Status, o.Annotations = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}, nil
-	case *networkingv1.ServiceEntry:
-		o.Status.Reset()
-	case *networkingv1.VirtualService:
-		o.Status.Reset()
-	case *networkingv1.DestinationRule:
-		o.Status.Reset()
-	case *networkingv1.Gateway:
-		o.Status.Reset()
-		for _, s := range o.Spec.Servers {
-			stripServer(s)
-		}
-	}
-	return in, nil
-}
-
-// stripServer leaves what tells which virtual hosts a server has.
-func stripServer(s *networking.Server) {
-	if s == nil {
-		return
-	}
-	if s.Tls != nil {
-		s.Tls = &networking.ServerTLSSettings{Mode: s.Tls.Mode}
-	}
-	s.Name, s.DefaultEndpoint = "", ""
 }
 
 // firstPair returns the first "key=value" of a selector, in the order of the keys.

@@ -73,7 +73,7 @@ func setupReconciler(mgr ctrl.Manager, cfg Config, a *Admitter, traces *tracing,
 		events: mgr.GetEventRecorder(FieldManager), grace: cfg.GracePeriod, now: time.Now, log: log,
 		state: states{byKey: map[string]*state{}},
 	}
-	concerned := concern{mgr.GetCache(), cfg.Policy}
+	concerned := concern{a.view.cached, cfg.Policy}
 	hosts := traced(traces, rulesController, &hostReconciler{r})
 	if err := watch(mgr, rulesController, workers, concerned.hosts, hosts, &networkingv1.DestinationRule{}); err != nil {
 		return err

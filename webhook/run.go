@@ -49,7 +49,8 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 	if err := checkServed(mgr.GetRESTMapper(), mgr.GetScheme()); err != nil {
 		return err
 	}
-	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+	cached, err := newIndexReader(ctx, mgr.GetCache())
+	if err != nil {
 		return err
 	}
 	for _, o := range cachedKinds() {
@@ -63,7 +64,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 		return err
 	}
 	var synced atomic.Bool
-	a := newAdmitter(mgr, cfg, newMetrics(ctrlmetrics.Registry), synced.Load)
+	a := newAdmitter(mgr, cached, cfg, newMetrics(ctrlmetrics.Registry), synced.Load)
 	admit, err := admissionHandler(a, log.WithName("admission"))
 	if err != nil {
 		return err
@@ -203,12 +204,12 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-func newAdmitter(mgr ctrl.Manager, cfg Config, m *metrics, synced func() bool) *Admitter {
+func newAdmitter(mgr ctrl.Manager, cached client.Reader, cfg Config, m *metrics, synced func() bool) *Admitter {
 	live := mgr.GetAPIReader()
 	return &Admitter{
 		policy: cfg.Policy,
 		view: &view{
-			cached: mgr.GetCache(),
+			cached: cached,
 			live:   live,
 			onLive: m.readLive,
 			entries: &freshList[*networkingv1.ServiceEntry]{

@@ -63,7 +63,7 @@ func setupStoredObjects(mgr ctrl.Manager, cfg Config, v *view, log logr.Logger) 
 		byKey: map[objectKey]judgement{},
 	}
 	// One at a time: nobody waits for it.
-	return s, watch(mgr, storedController, 1, concern{mgr.GetCache(), cfg.Policy}.objects, s, &networkingv1.DestinationRule{})
+	return s, watch(mgr, storedController, 1, concern{v.cached, cfg.Policy}.objects, s, &networkingv1.DestinationRule{})
 }
 
 // Reconcile judges one object; it implements reconcile.TypedReconciler.

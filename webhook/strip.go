@@ -1,0 +1,137 @@
+package webhook
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
+	"github.com/egress-tls/egress-tls-webhook/internal/policy"
+)
+
+// cacheOptions drop from the cache what no decision reads.
+func cacheOptions() cache.Options {
+	return cache.Options{
+		DefaultTransform: stripObject,
+		// A read must not block on, or start, an informer that nobody listed.
+		ReaderFailOnMissingInformer: true,
+	}
+}
+
+// stripObject makes an object small before an informer keeps it. What is written starts from
+// what the API server has, never from what is left here: nothing gets lost in an object that
+// way. Of a DestinationRule the spec stays whole, since a rule beside it carries it along.
+func stripObject(in any) (any, error) {
+	switch o := in.(type) {
+	case *corev1.Service:
+		stripMeta(&o.ObjectMeta, nil)
+		o.Spec = corev1.ServiceSpec{Selector: o.Spec.Selector}
+		o.Status = corev1.ServiceStatus{}
+	case *corev1.Namespace:
+		stripMeta(&o.ObjectMeta, func(label string) bool { return label == policy.ModeLabel })
+		o.Spec, o.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
+	case *networkingv1.ServiceEntry:
+		// Those of one host count as one service if their labels are the same.
+		stripMeta(&o.ObjectMeta, func(string) bool { return true })
+		o.TypeMeta = typeMeta(o.TypeMeta, mesh.ServiceEntryKind)
+		o.Status.Reset()
+		o.Spec.Endpoints, o.Spec.Addresses = nil, nil
+	case *networkingv1.VirtualService:
+		stripMeta(&o.ObjectMeta, nil)
+		o.TypeMeta = typeMeta(o.TypeMeta, mesh.VirtualServiceKind)
+		o.Status.Reset()
+		stripRoutes(&o.Spec)
+	case *networkingv1.DestinationRule:
+		stripMeta(&o.ObjectMeta, func(label string) bool { return label == mesh.ManagedByLabel })
+		o.TypeMeta = typeMeta(o.TypeMeta, mesh.DestinationRuleKind)
+		o.Status.Reset()
+	case *networkingv1.Gateway:
+		stripMeta(&o.ObjectMeta, nil)
+		o.Status.Reset()
+		for _, s := range o.Spec.Servers {
+			stripServer(s)
+		}
+	case metav1.Object:
+		o.SetManagedFields(nil)
+	}
+	return in, nil
+}
+
+// stripMeta leaves what identifies the object and orders it by age, the labels that are
+// asked for, and the annotations that decide something: ours and istiod's own.
+func stripMeta(m *metav1.ObjectMeta, label func(string) bool) {
+	m.ManagedFields, m.Finalizers = nil, nil
+	maps.DeleteFunc(m.Labels, func(k, _ string) bool { return label == nil || !label(k) })
+	if len(m.Labels) == 0 {
+		m.Labels = nil
+	}
+	maps.DeleteFunc(m.Annotations, func(k, _ string) bool {
+		return !strings.HasPrefix(k, "egress-tls.dev/") && !strings.HasPrefix(k, "internal.istio.io/")
+	})
+	if len(m.Annotations) == 0 {
+		m.Annotations = nil
+	}
+}
+
+// typeMeta is t, as strings that all objects share.
+func typeMeta(t metav1.TypeMeta, kind string) metav1.TypeMeta {
+	if ours := (metav1.TypeMeta{APIVersion: mesh.APIVersion, Kind: kind}); t == ours {
+		return ours
+	}
+	return t
+}
+
+// stripRoutes leaves what tells where requests go, under which conditions, and what their
+// headers are.
+func stripRoutes(vs *networking.VirtualService) {
+	var known []*networking.Destination
+	for _, r := range vs.Http {
+		if r == nil {
+			continue
+		}
+		r.Timeout, r.Retries, r.Fault, r.CorsPolicy = nil, nil, nil, nil
+		for _, to := range r.Route {
+			if to != nil {
+				to.Destination, known = shared(to.Destination, known)
+			}
+		}
+	}
+}
+
+// maxShared bounds the search for a destination that says the same.
+const maxShared = 8
+
+// shared returns the destination that is known, if it says the same as d: most routes of an
+// object lead to few places.
+func shared(d *networking.Destination, known []*networking.Destination) (*networking.Destination, []*networking.Destination) {
+	if d == nil {
+		return nil, known
+	}
+	i := slices.IndexFunc(known, func(k *networking.Destination) bool {
+		return k.Host == d.Host && k.Subset == d.Subset && (k.Port == nil) == (d.Port == nil) && k.GetPort().GetNumber() == d.GetPort().GetNumber()
+	})
+	switch {
+	case i >= 0:
+		return known[i], known
+	case len(known) < maxShared:
+		known = append(known, d)
+	}
+	return d, known
+}
+
+// stripServer leaves what tells which virtual hosts a server has.
+func stripServer(s *networking.Server) {
+	if s == nil {
+		return
+	}
+	if s.Tls != nil {
+		s.Tls = &networking.ServerTLSSettings{Mode: s.Tls.Mode}
+	}
+	s.Name, s.DefaultEndpoint = "", ""
+}
