@@ -20,6 +20,7 @@ import (
 type History struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+	see    func(Version) // Nil: they are kept.
 
 	mu       sync.Mutex
 	versions []Version
@@ -39,6 +40,11 @@ type Version struct {
 // Record begins a History of an API group, such as networking.istio.io. What is stored after it
 // returns is in it.
 func (cp *ControlPlane) Record(ctx context.Context, group string) (*History, error) {
+	return cp.Follow(ctx, group, nil)
+}
+
+// Follow is Record for as long as one likes: it hands each Version to see in place of keeping it.
+func (cp *ControlPlane) Follow(ctx context.Context, group string, see func(Version)) (*History, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	// "0" is the byte after "/", so this is all that begins with the prefix.
 	prefix := "/registry/" + group
@@ -47,7 +53,7 @@ func (cp *ControlPlane) Record(ctx context.Context, group string) (*History, err
 		cancel()
 		return nil, err
 	}
-	h := &History{cancel: cancel, done: make(chan struct{})}
+	h := &History{cancel: cancel, done: make(chan struct{}), see: see}
 	stream, err := watchEtcd(ctx, cp.env.ControlPlane.Etcd.URL.String(), string(body))
 	if err == nil {
 		decoder := json.NewDecoder(stream)
@@ -79,6 +85,12 @@ func (h *History) record(ctx context.Context, stream io.ReadCloser, decoder *jso
 	defer stream.Close() //nolint:errcheck // Only read from.
 	for {
 		versions, err := next(decoder)
+		if h.see != nil {
+			for _, v := range versions {
+				h.see(v)
+			}
+			versions = nil
+		}
 		h.mu.Lock()
 		h.versions = append(h.versions, versions...)
 		if err != nil && ctx.Err() == nil {

@@ -310,7 +310,7 @@ func (p *Pod) live(ctx context.Context) (err error) {
 
 // execute runs the container once. When the Pod is to end, it is stopped as Kubernetes does.
 func (p *Pod) execute(ctx context.Context, command, env []string, container *corev1.Container) (exitCode int, err error) {
-	process, err := start(command, env, "")
+	process, err := start(command, env, logging{})
 	if err != nil {
 		return 0, err
 	}

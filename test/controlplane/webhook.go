@@ -51,6 +51,8 @@ type WebhookOptions struct {
 	LogFile string
 	// Uncalled leaves the webhook configurations as they are: only a test calls the server.
 	Uncalled bool
+	// LogLine is given each line of the log, also after Restart and Replace. Optional.
+	LogLine func([]byte)
 	// NotReady is called whenever the server, with the configurations pointing to it, says that it
 	// is not ready yet. Optional.
 	NotReady func()
@@ -60,7 +62,7 @@ type WebhookOptions struct {
 type Webhook struct {
 	cmd       *exec.Cmd
 	log       *serverLog
-	logFile   string
+	logging   logging
 	front     *Front
 	launched  chan struct{} // closed when it is known where it listens
 	exited    chan struct{} // closed when the process is gone
@@ -120,7 +122,7 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 		"--drain-delay=0s",
 	), options.Args...)
 	env := append(append(os.Environ(), "POD_NAMESPACE="+manifests.serviceAccount.Namespace), options.Env...)
-	w, err := launch(ctx, command, env, options.Front, options.LogFile)
+	w, err := launch(ctx, command, env, options.Front, logging{options.LogFile, options.LogLine})
 	if err != nil {
 		return nil, err
 	}
@@ -151,26 +153,47 @@ func StartWebhook(ctx context.Context, cp *ControlPlane, options WebhookOptions)
 // behind its Front, in place of the one that is gone, when it is ready.
 func (w *Webhook) Restart(ctx context.Context) (_ *Webhook, err error) {
 	<-w.exited
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	again, err := launch(ctx, w.cmd.Args, w.cmd.Env, w.front, w.logFile)
+	return w.succeed(ctx)
+}
+
+// Replace starts another server with the same flags and, when that one is ready and behind the Front,
+// stops this one, as the rollout of a Deployment does.
+func (w *Webhook) Replace(ctx context.Context) (*Webhook, error) {
+	next, err := w.succeed(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = again.abandon(err) }()
-	if err := again.waitReady(ctx, nil); err != nil {
+	return next, w.Stop()
+}
+
+// succeed starts a server that takes this one's place in its Front.
+func (w *Webhook) succeed(ctx context.Context) (_ *Webhook, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	next, err := launch(ctx, w.cmd.Args, w.cmd.Env, w.front, w.logging)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = next.abandon(err) }()
+	if err := next.waitReady(ctx, nil); err != nil {
 		return nil, err
 	}
 	if w.front != nil {
-		w.front.Add(again.Address())
+		w.front.Add(next.Address())
 		w.leaveFront()
 	}
-	return again, nil
+	return next, nil
+}
+
+// logging is where a server's log goes: a file, or a function that gets each line; both may be empty.
+type logging struct {
+	file string
+	each func([]byte)
 }
 
 // launch starts the server and waits until it says where it listens.
-func launch(ctx context.Context, command, env []string, front *Front, logFile string) (_ *Webhook, err error) {
-	w, err := start(command, env, logFile)
+func launch(ctx context.Context, command, env []string, front *Front, log logging) (_ *Webhook, err error) {
+	w, err := start(command, env, log)
 	if err != nil {
 		return nil, err
 	}
@@ -191,17 +214,17 @@ func launch(ctx context.Context, command, env []string, front *Front, logFile st
 }
 
 // start starts the server.
-func start(command, env []string, logFile string) (*Webhook, error) {
+func start(command, env []string, log logging) (*Webhook, error) {
 	w := &Webhook{
-		log: newServerLog(), logFile: logFile,
+		log: newServerLog(log.each), logging: log,
 		launched: make(chan struct{}), exited: make(chan struct{}), addresses: map[string]string{},
 	}
 	w.cmd = exec.Command(command[0], command[1:]...)
 	w.cmd.Env = env
 	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
 	var from int64
-	if logFile != "" {
-		file, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if log.file != "" {
+		file, err := os.OpenFile(log.file, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("failed to open the webhook's log: %w", err)
 		}
@@ -216,7 +239,7 @@ func start(command, env []string, logFile string) (*Webhook, error) {
 	if err := w.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("failed to start the webhook: %w", err)
 	}
-	if logFile != "" {
+	if log.file != "" {
 		go w.follow(from)
 	}
 	go func() {
@@ -228,7 +251,7 @@ func start(command, env []string, logFile string) (*Webhook, error) {
 
 // follow reads what the server writes to its file until it is launched.
 func (w *Webhook) follow(from int64) {
-	file, err := os.Open(w.logFile)
+	file, err := os.Open(w.logging.file)
 	if err != nil {
 		return // launch runs out of time.
 	}
@@ -276,7 +299,7 @@ func (w *Webhook) MetricsAddress() string { return w.addresses[metricsServer] }
 // PID is the server's process id.
 func (w *Webhook) PID() int { return w.cmd.Process.Pid }
 
-// Log is everything that the server logged so far, JSON lines.
+// Log is what the server logged so far, JSON lines: the last of them if they are very many.
 func (w *Webhook) Log() string { return w.log.String() }
 
 // Leading tells whether the server's log says so: one that is frozen cannot tell that it leads no more.
@@ -608,9 +631,13 @@ type listening struct {
 	Address string `json:"address"`
 }
 
+// maxLog is how much of a log is kept.
+const maxLog = 64 << 20
+
 // serverLog keeps what is written to it and reports the lines that are read.
 type serverLog struct {
 	listening chan listening
+	each      func([]byte) // Or nil.
 
 	mu      sync.Mutex
 	data    bytes.Buffer
@@ -618,7 +645,9 @@ type serverLog struct {
 	leading bool
 }
 
-func newServerLog() *serverLog { return &serverLog{listening: make(chan listening, 16)} }
+func newServerLog(each func([]byte)) *serverLog {
+	return &serverLog{listening: make(chan listening, 16), each: each}
+}
 
 func (l *serverLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
@@ -628,9 +657,16 @@ func (l *serverLog) Write(p []byte) (int, error) {
 		rest := l.data.Bytes()[l.line:]
 		end := bytes.IndexByte(rest, '\n')
 		if end < 0 {
+			if l.line > maxLog {
+				half := l.line / 2
+				l.line -= len(l.data.Next(half + 1 + bytes.IndexByte(l.data.Bytes()[half:], '\n')))
+			}
 			return len(p), nil
 		}
 		l.line += end + 1
+		if l.each != nil {
+			l.each(rest[:end])
+		}
 		var entry listening
 		if json.Unmarshal(rest[:end], &entry) != nil {
 			continue

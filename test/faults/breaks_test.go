@@ -16,13 +16,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/egress-tls/egress-tls-webhook/test/site"
 )
 
 func TestNoRouteIsStoredBeforeItsRule(t *testing.T) {
 	logOnFailure(t)
 	l := newLoad(newSites(t, 1000))
 	for _, s := range l.sites {
-		l.chains = append(l.chains, []apply{l.right(s, s.host, "/keys", "/")})
+		l.chains = append(l.chains, []apply{l.right(s, s.Host, "/keys", "/")})
 	}
 	seen := watch(t)
 	l.start(t)
@@ -75,19 +77,19 @@ func watch(t *testing.T) *sightings {
 
 // check compares the versions, which are in order, and logs how often the sightings were
 // not: two watches have no order among them.
-func (s *sightings) check(t *testing.T, sites []site) {
+func (s *sightings) check(t *testing.T, sites []site.Site) {
 	t.Helper()
 	eventually(t, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return !slices.ContainsFunc(sites, func(site site) bool { return s.routes[site.host].version == 0 || s.rules[site.host].version == 0 })
+		return !slices.ContainsFunc(sites, func(at site.Site) bool { return s.routes[at.Host].version == 0 || s.rules[at.Host].version == 0 })
 	}, "all is seen")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	early, most := 0, time.Duration(0)
-	for _, site := range sites {
-		route, rule := s.routes[site.host], s.rules[site.host]
-		assert.Less(t, rule.version, route.version, site.host)
+	for _, at := range sites {
+		route, rule := s.routes[at.Host], s.rules[at.Host]
+		assert.Less(t, rule.version, route.version, at.Host)
 		if ahead := rule.at.Sub(route.at); ahead > 0 {
 			early++
 			most = max(most, ahead)

@@ -1,9 +1,6 @@
 package faults
 
 import (
-	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 
@@ -11,130 +8,30 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
+	"github.com/egress-tls/egress-tls-webhook/test/site"
 )
 
-// violations replays what was stored, and returns what should never have been: a route
-// to one of the hosts without its headers, after a catch-all, or while no rule gave it
-// TLS. It judges the objects of this package only, by itself.
-func violations(versions []controlplane.Version, sites []site) []string {
-	hosts := map[string]string{} // host to namespace
-	for _, s := range sites {
-		hosts[s.host] = s.namespace
-	}
+// violations replays what was stored, and returns what should never have been.
+func violations(versions []controlplane.Version, sites []site.Site) []string {
 	var found []string
-	rules := map[string]map[string]bool{}  // host to names of the rules that give it TLS
-	routes := map[string]map[string]bool{} // host to VirtualServices that lead to it
+	order := site.NewOrder(sites...)
 	for _, v := range versions {
-		name := v.Namespace + "/" + v.Name
-		report := func(format string, args ...any) {
-			found = append(found, fmt.Sprintf("%d %s %s: ", v.Revision, v.Resource, name)+fmt.Sprintf(format, args...))
-		}
-		switch v.Resource {
-		case "destinationrules":
-			for host := range rules {
-				delete(rules[host], name)
-			}
-			if host := tlsHost(v.Object); v.Namespace == hosts[host] {
-				add(rules, host, name)
-			}
-			for _, host := range slices.Sorted(maps.Keys(routes)) {
-				if len(rules[host]) == 0 && len(routes[host]) > 0 {
-					report("leaves %s without TLS", host)
-				}
-			}
-		case "virtualservices":
-			for host := range routes {
-				delete(routes[host], name)
-			}
-			for _, r := range routesOf(v.Object) {
-				if _, ok := hosts[r.host]; !ok {
-					continue
-				}
-				add(routes, r.host, name)
-				if r.dead {
-					report("the route to %s is dead", r.host)
-				}
-				if r.hostHeader != r.host || r.protoHeader != "https" {
-					report("the route to %s has the headers %q and %q", r.host, r.hostHeader, r.protoHeader)
-				}
-				if len(rules[r.host]) == 0 {
-					report("the route to %s has no rule", r.host)
-				}
-			}
-		}
+		found = append(found, order.See(v)...)
 	}
 	return found
 }
 
-func add(sets map[string]map[string]bool, key, member string) {
-	if sets[key] == nil {
-		sets[key] = map[string]bool{}
-	}
-	sets[key][member] = true
-}
-
-// tlsHost returns the host to whose port 443 a DestinationRule opens TLS.
-func tlsHost(rule *unstructured.Unstructured) string {
-	if rule == nil {
-		return ""
-	}
-	host, _, _ := unstructured.NestedString(rule.Object, "spec", "host")
-	ports, _, _ := unstructured.NestedSlice(rule.Object, "spec", "trafficPolicy", "portLevelSettings")
-	for _, p := range ports {
-		port, _ := p.(map[string]any)
-		number, _, _ := unstructured.NestedInt64(port, "port", "number")
-		mode, _, _ := unstructured.NestedString(port, "tls", "mode")
-		if number == 443 && mode == "SIMPLE" {
-			return host
-		}
-	}
-	return ""
-}
-
-// httpRoute is a route of a VirtualService.
-type httpRoute struct {
-	host, hostHeader, protoHeader string
-	dead                          bool // it follows a catch-all
-}
-
-func routesOf(virtualService *unstructured.Unstructured) []httpRoute {
-	if virtualService == nil {
-		return nil
-	}
-	var out []httpRoute
-	caught := false
-	routes, _, _ := unstructured.NestedSlice(virtualService.Object, "spec", "http")
-	for _, item := range routes {
-		route, _ := item.(map[string]any)
-		r := httpRoute{dead: caught}
-		r.hostHeader, _, _ = unstructured.NestedString(route, "headers", "request", "set", "Host")
-		r.protoHeader, _, _ = unstructured.NestedString(route, "headers", "request", "set", "X-Forwarded-Proto")
-		matches, _, _ := unstructured.NestedSlice(route, "match")
-		for _, m := range matches {
-			match, _ := m.(map[string]any)
-			prefix, _, _ := unstructured.NestedString(match, "uri", "prefix")
-			caught = caught || prefix == "/"
-		}
-		destinations, _, _ := unstructured.NestedSlice(route, "route")
-		for _, d := range destinations {
-			destination, _ := d.(map[string]any)
-			r.host, _, _ = unstructured.NestedString(destination, "destination", "host")
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
 func TestJudgeFindsEveryViolation(t *testing.T) {
-	s := site{"r0", "shop-00", "h0.r0.example.com"}
-	elsewhere := s.rule()
+	s := site.Site{Round: "r0", Namespace: "shop-00", Host: "h0.r0.example.com"}
+	elsewhere := s.Rule()
 	elsewhere.SetNamespace("shop-01")
-	plaintext := s.rule()
+	plaintext := s.Rule()
 	unstructured.RemoveNestedField(plaintext.Object, "spec", "trafficPolicy")
 	deleted := func(o *unstructured.Unstructured) *unstructured.Unstructured {
-		return s.object(`{apiVersion: v1, kind: ` + o.GetKind() + `, metadata: {name: ` + o.GetName() + `, namespace: NAMESPACE, deletionTimestamp: "2000-01-01T00:00:00Z"}}`)
+		return s.Object(`{apiVersion: v1, kind: ` + o.GetKind() + `, metadata: {name: ` + o.GetName() + `, namespace: NAMESPACE, deletionTimestamp: "2000-01-01T00:00:00Z"}}`)
 	}
-	rule, route, inner := s.rule(), s.asStored("web", "/keys", "/"), s.asStored("web", "/")
+	entry, rule, route, inner := s.Entry(), s.Rule(), s.AsStored("web", "/keys", "/"), s.AsStored("web", "/")
+	resource := map[string]string{"ServiceEntry": "serviceentries", "VirtualService": "virtualservices", "DestinationRule": "destinationrules"}
 	for _, test := range []struct {
 		name   string
 		writes []*unstructured.Unstructured
@@ -149,13 +46,15 @@ func TestJudgeFindsEveryViolation(t *testing.T) {
 		{"rule changed", []*unstructured.Unstructured{rule, route, plaintext, rule}, []string{"3 destinationrules shop-00/RULE: leaves HOST without TLS"}},
 		{"rule deleted after route", []*unstructured.Unstructured{rule, route, deleted(route), deleted(rule)}, nil},
 		{"rule deleted after route was changed", []*unstructured.Unstructured{rule, route, inner, deleted(rule)}, nil},
-		{"no headers", []*unstructured.Unstructured{rule, s.route("web", "/keys", "/")}, []string{`2 virtualservices shop-00/web: the route to HOST has the headers "" and ""`}},
-		{"dead route", []*unstructured.Unstructured{rule, s.asStored("web", "/", "/keys")}, []string{"2 virtualservices shop-00/web: the route to HOST is dead"}},
+		{"no headers", []*unstructured.Unstructured{rule, s.Route("web", "/keys", "/")}, []string{`2 virtualservices shop-00/web: the route to HOST has the headers "" and ""`}},
+		{"no more declared", []*unstructured.Unstructured{rule, route, deleted(entry), deleted(rule)}, nil},
+		{"declared again", []*unstructured.Unstructured{rule, route, deleted(entry), deleted(rule), entry, rule}, []string{"5 serviceentries shop-00/HOST: declares HOST, which has a route and no rule"}},
+		{"dead route", []*unstructured.Unstructured{rule, s.AsStored("web", "/", "/keys")}, []string{"2 virtualservices shop-00/web: the route to HOST is dead"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var versions []controlplane.Version
 			for i, o := range test.writes {
-				v := controlplane.Version{Revision: int64(i + 1), Resource: strings.ToLower(o.GetKind()) + "s", Namespace: o.GetNamespace(), Name: o.GetName()}
+				v := controlplane.Version{Revision: int64(i + 1), Resource: resource[o.GetKind()], Namespace: o.GetNamespace(), Name: o.GetName()}
 				if o.GetDeletionTimestamp() == nil {
 					v.Object = o
 				}
@@ -163,9 +62,9 @@ func TestJudgeFindsEveryViolation(t *testing.T) {
 			}
 			var want []string
 			for _, w := range test.want {
-				want = append(want, strings.NewReplacer("RULE", rule.GetName(), "HOST", s.host).Replace(w))
+				want = append(want, strings.NewReplacer("RULE", rule.GetName(), "HOST", s.Host).Replace(w))
 			}
-			assert.Equal(t, want, violations(versions, []site{s}))
+			assert.Equal(t, want, violations(versions, []site.Site{s}))
 		})
 	}
 }
@@ -175,5 +74,5 @@ func TestWhatIsMissingIsNoticed(t *testing.T) {
 	s := l.sites[0]
 	l.right(s, "web", "/keys", "/")
 	_, wrong := l.compare(t)
-	assert.Equal(t, []string{"VirtualService " + s.namespace + "/web is missing", s.host + " has 0 DestinationRules"}, wrong)
+	assert.Equal(t, []string{"VirtualService " + s.Namespace + "/web is missing", s.Host + " has 0 DestinationRules"}, wrong)
 }

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
+	"github.com/egress-tls/egress-tls-webhook/test/site"
 )
 
 const (
@@ -44,7 +45,7 @@ type apply struct {
 // load sends applies, each again and again until it is answered: with yes, or with a
 // refusal that is about the object.
 type load struct {
-	sites []site
+	sites []site.Site
 	// chains are applies that follow one another, each on the answer of the last.
 	chains [][]apply
 	// routes are the specs that must be stored in the end, by namespace and name.
@@ -64,7 +65,7 @@ type load struct {
 // span is the time of the try that brought the answer.
 type span struct{ begun, ended time.Time }
 
-func newLoad(sites []site) *load {
+func newLoad(sites []site.Site) *load {
 	return &load{sites: sites, routes: map[string]any{}, repeated: map[string]int{}, done: make(chan struct{})}
 }
 
@@ -75,26 +76,26 @@ func mixedLoad(t *testing.T) *load {
 	t.Helper()
 	l := newLoad(newSites(t, hosts))
 	for _, s := range l.sites {
-		wrong := func(name string) apply { return apply{s.route(name, "/", "/keys"), s.refusal(name)} }
+		wrong := func(name string) apply { return apply{s.Route(name, "/", "/keys"), s.Refusal(name)} }
 		for i := range 2 {
-			name := fmt.Sprintf("%s-new-%d", s.round, i)
+			name := fmt.Sprintf("%s-new-%d", s.Round, i)
 			l.chains = append(l.chains,
 				[]apply{l.right(s, name, "/keys", "/"), wrong(name)},
-				[]apply{wrong(fmt.Sprintf("%s-wrong-%d", s.round, i))})
-			name = fmt.Sprintf("%s-changed-%d", s.round, i)
+				[]apply{wrong(fmt.Sprintf("%s-wrong-%d", s.Round, i))})
+			name = fmt.Sprintf("%s-changed-%d", s.Round, i)
 			l.chains = append(l.chains, []apply{l.right(s, name, "/"), l.right(s, name, "/keys", "/more", "/")})
 		}
 		for i := 2; i < 12; i++ {
-			l.chains = append(l.chains, []apply{l.right(s, fmt.Sprintf("%s-new-%d", s.round, i), "/keys", "/")})
+			l.chains = append(l.chains, []apply{l.right(s, fmt.Sprintf("%s-new-%d", s.Round, i), "/keys", "/")})
 		}
 	}
 	return l
 }
 
 // right is an apply that must be stored.
-func (l *load) right(s site, name string, prefixes ...string) apply {
-	l.routes[s.namespace+"/"+name] = s.asStored(name, prefixes...).Object["spec"]
-	return apply{object: s.route(name, prefixes...)}
+func (l *load) right(s site.Site, name string, prefixes ...string) apply {
+	l.routes[s.Namespace+"/"+name] = s.AsStored(name, prefixes...).Object["spec"]
+	return apply{object: s.Route(name, prefixes...)}
 }
 
 // start begins to record and to send.
@@ -264,7 +265,7 @@ func (l *load) compare(t *testing.T) (stored map[object]int64, wrong []string) {
 	}
 
 	missing := maps.Clone(l.routes)
-	for _, got := range list("VirtualService", client.MatchingLabels{roundLabel: l.sites[0].round}) {
+	for _, got := range list("VirtualService", client.MatchingLabels{site.RoundLabel: l.sites[0].Round}) {
 		store("virtualservices", got)
 		name := got.GetNamespace() + "/" + got.GetName()
 		if want := l.routes[name]; !reflect.DeepEqual(want, got.Object["spec"]) {
@@ -282,14 +283,14 @@ func (l *load) compare(t *testing.T) (stored map[object]int64, wrong []string) {
 		rules[host] = append(rules[host], r)
 	}
 	for _, s := range l.sites {
-		if n := len(rules[s.host]); n != 1 {
-			wrong = append(wrong, fmt.Sprintf("%s has %d DestinationRules", s.host, n))
+		if n := len(rules[s.Host]); n != 1 {
+			wrong = append(wrong, fmt.Sprintf("%s has %d DestinationRules", s.Host, n))
 			continue
 		}
-		got, want := rules[s.host][0], s.rule()
+		got, want := rules[s.Host][0], s.Rule()
 		store("destinationrules", got)
 		owners := got.GetOwnerReferences()
-		if got.GetNamespace() != s.namespace || got.GetName() != want.GetName() || len(owners) != 1 || owners[0].Name != s.host ||
+		if got.GetNamespace() != s.Namespace || got.GetName() != want.GetName() || len(owners) != 1 || owners[0].Name != s.Host ||
 			len(got.GetAnnotations()) > 0 || !reflect.DeepEqual(want.GetLabels(), got.GetLabels()) ||
 			!reflect.DeepEqual(want.Object["spec"], got.Object["spec"]) {
 			different(got, want.Object)
@@ -323,8 +324,8 @@ func (l *load) judge(t *testing.T, stored map[object]int64) {
 	}, "all that is stored is recorded")
 	assert.Empty(t, violations(versions, l.sites))
 	for _, s := range l.sites {
-		if n := writes[object{"destinationrules", s.namespace, s.rule().GetName()}]; n != 1 {
-			t.Errorf("the rule of %s was written %d times", s.host, n)
+		if n := writes[object{"destinationrules", s.Namespace, s.Rule().GetName()}]; n != 1 {
+			t.Errorf("the rule of %s was written %d times", s.Host, n)
 		}
 	}
 }
