@@ -53,7 +53,7 @@ const (
 func admissionHandler(a *Admitter, log logr.Logger) (http.Handler, error) {
 	mux := http.NewServeMux()
 	for path, handle := range map[string]admission.HandlerFunc{MutatePath: a.Mutate, ValidatePath: a.Validate} {
-		h, err := admission.StandaloneWebhook(&admission.Webhook{Handler: handle, LogConstructor: requestLog}, admission.StandaloneOptions{
+		h, err := admission.StandaloneWebhook(&admission.Webhook{Handler: handle, LogConstructor: requestLog(log)}, admission.StandaloneOptions{
 			Logger:      log,
 			MetricsPath: path,
 		})
@@ -65,12 +65,15 @@ func admissionHandler(a *Admitter, log logr.Logger) (http.Handler, error) {
 	return limited(inTurn(mux)), nil
 }
 
-// requestLog identifies a request in each of its log lines.
-func requestLog(base logr.Logger, req *admission.Request) logr.Logger {
-	if req == nil {
-		return base
+// requestLog identifies a request in each of its log lines. What has none could not be read.
+func requestLog(log logr.Logger) func(logr.Logger, *admission.Request) logr.Logger {
+	unread := clientLog(log)
+	return func(base logr.Logger, req *admission.Request) logr.Logger {
+		if req == nil {
+			return unread
+		}
+		return base.WithValues("requestID", req.UID, "user", req.UserInfo.Username)
 	}
-	return base.WithValues("requestID", req.UID, "user", req.UserInfo.Username)
 }
 
 // limited bounds the time of each request. It leaves the body alone: net/http takes

@@ -164,6 +164,9 @@ func TestGarbageIsAnsweredOrCut(t *testing.T) {
 		{"no TLS", strings.Repeat("\x16\x03\x01\xff\xff", 5_000), false, "\x15\x03\x01"},
 		{"no HTTP", "\x00\x01\x02\r\n\r\n", true, "HTTP/1.1 400 Bad Request\r\n"},
 		{"large head", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 80<<10) + "\r\n\r\n", true, "HTTP/1.1 431 Request Header Fields Too Large\r\n"},
+		{"no review", request(`{"apiVersion": "v1", "kind": "Pod"}`), true, "HTTP/1.1 200 OK\r\n"},
+		{"no JSON", request("{{"), true, "HTTP/1.1 200 OK\r\n"},
+		{"nothing", request(""), true, "HTTP/1.1 200 OK\r\n"},
 		{"two lengths", "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", true, "HTTP/1.1 400 Bad Request\r\n"},
 	} {
 		conn := raw(t, w, test.tls, "http/1.1")
@@ -175,6 +178,10 @@ func TestGarbageIsAnsweredOrCut(t *testing.T) {
 	}
 	assert.NotContains(t, w.Log(), `"level":"ERROR"`, "anybody can make such lines")
 	require.NoError(t, w.WaitReady(t.Context()))
+}
+
+func request(body string) string {
+	return fmt.Sprintf("POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // One connection has so many requests under way at most, which is more than an API server
