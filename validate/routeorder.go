@@ -42,11 +42,12 @@ func RouteOrder(vs *networkingv1.VirtualService, delegates Delegates) []finding.
 
 // RouteOrderUpdate is RouteOrder for an update: errors that the old object had
 // already are warnings. It does what finding.Ratchet does, but before the bound, so
-// that a finding which was only counted is known too. old may be nil.
+// that a finding which was only counted is known too. old may be nil or tell nil, and is
+// asked only if there are errors.
 //
 // undecided are the places of match entries of which the work budget did not tell
 // whether a request reaches them. Nothing is found about those.
-func RouteOrderUpdate(old, vs *networkingv1.VirtualService, delegates Delegates) (findings []finding.Finding, undecided []string) {
+func RouteOrderUpdate(old func() *networkingv1.VirtualService, vs *networkingv1.VirtualService, delegates Delegates) (findings []finding.Finding, undecided []string) {
 	if vs != nil && nothingFound(vs) {
 		return nil, nil
 	}
@@ -54,8 +55,8 @@ func RouteOrderUpdate(old, vs *networkingv1.VirtualService, delegates Delegates)
 	if j == nil {
 		return nil, []string{"spec.http"}
 	}
-	if j.hasErrors() {
-		if o := newJudgement(old, delegates); o != nil {
+	if old != nil && j.hasErrors() {
+		if o := newJudgement(old(), delegates); o != nil {
 			j.ratchet(o)
 		}
 	}

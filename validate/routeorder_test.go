@@ -621,7 +621,7 @@ func TestRouteOrderSurvivesNil(t *testing.T) {
 				assert.NotEmpty(t, f.Text())
 			}
 			WorkingOrder(vs, delegates)
-			RouteOrderUpdate(vs, vs, delegates)
+			updated(vs, vs, delegates)
 		})
 	}
 }
@@ -729,7 +729,7 @@ func TestRouteOrderIsBounded(t *testing.T) {
 }
 
 func updated(old, vs *networkingv1.VirtualService, delegates Delegates) []finding.Finding {
-	fs, _ := RouteOrderUpdate(old, vs, delegates)
+	fs, _ := RouteOrderUpdate(func() *networkingv1.VirtualService { return old }, vs, delegates)
 	return fs
 }
 

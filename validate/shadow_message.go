@@ -21,8 +21,9 @@ const maxShadows = 5
 
 // Shadowed returns the warnings about routes that are dead because of another
 // VirtualService: those of vs, and those of others that vs takes the requests of and
-// old, which it replaces and which may be nil, did not. w holds vs, and not old.
-func Shadowed(w *mesh.World, old, vs *networkingv1.VirtualService) []finding.Finding {
+// old, which it replaces, did not. w holds vs, and not old, which may be nil or tell nil,
+// and is asked only if there are any.
+func Shadowed(w *mesh.World, old func() *networkingv1.VirtualService, vs *networkingv1.VirtualService) []finding.Finding {
 	s := newShadows(w, vs)
 	if s == nil {
 		return nil
@@ -33,12 +34,14 @@ func Shadowed(w *mesh.World, old, vs *networkingv1.VirtualService) []finding.Fin
 		return nil
 	}
 	if len(taken) > 0 && old != nil {
-		if was := newShadows(w, old); was != nil {
-			before := map[string]bool{}
-			for _, d := range was.taken() {
-				before[d.key()] = true
+		if o := old(); o != nil {
+			if was := newShadows(w, o); was != nil {
+				before := map[string]bool{}
+				for _, d := range was.taken() {
+					before[d.key()] = true
+				}
+				taken = slices.DeleteFunc(taken, func(d shadowed) bool { return before[d.key()] })
 			}
-			taken = slices.DeleteFunc(taken, func(d shadowed) bool { return before[d.key()] })
 		}
 	}
 	var others []shadow

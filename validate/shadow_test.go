@@ -257,8 +257,8 @@ func TestShadowedByAnUpdate(t *testing.T) {
 		return out
 	}
 	assert.Equal(t, []string{"one", "two"}, names(validate.Shadowed(w, nil, vs)))
-	assert.Equal(t, []string{"two"}, names(validate.Shadowed(w, was, vs)))
-	assert.Empty(t, validate.Shadowed(w, vs, vs))
+	assert.Equal(t, []string{"two"}, names(validate.Shadowed(w, func() *networkingv1.VirtualService { return was }, vs)))
+	assert.Empty(t, validate.Shadowed(w, func() *networkingv1.VirtualService { return vs }, vs))
 }
 
 // Many are bounded in number and length, and the same at every run.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -56,8 +57,9 @@ type request struct {
 	admission.Request
 	phase  phase
 	object metav1.Object
-	// old is what an update replaces, nil if there is none or it cannot be read.
-	old    metav1.Object
+	// old returns what an update replaces, nil if there is none or it cannot be read. It is read
+	// when it is asked for: most updates are decided without.
+	old    func() metav1.Object
 	raw    map[string]any
 	mode   policy.Mode
 	dryRun bool
@@ -209,7 +211,9 @@ func (a *Admitter) serve(ctx context.Context, ph phase, req admission.Request,
 
 // newRequest returns the request before it is read.
 func newRequest(ph phase, req admission.Request) *request {
-	return &request{Request: req, phase: ph, dryRun: req.DryRun != nil && *req.DryRun, mode: policy.Off}
+	r := &request{Request: req, phase: ph, dryRun: req.DryRun != nil && *req.DryRun, mode: policy.Off}
+	r.old = sync.OnceValue(r.readOld)
+	return r
 }
 
 // read decodes the request. Its object stays nil when there is nothing to decide about it:
@@ -246,23 +250,31 @@ func (a *Admitter) read(ctx context.Context, r *request) error {
 			r.object = nil
 			return nil
 		}
-		if _, oldErr := decode(req, req.OldObject.Raw); req.Operation == admissionv1.Update && oldErr != nil {
+		if req.Operation == admissionv1.Update && r.old() == nil {
 			r.notes = append(r.notes, err.Error())
-			return nil //nolint:nilerr // it was so before
+			return nil // It was so before.
 		}
 		return statusError{http.StatusUnprocessableEntity, err.Error()}
 	}
-	if req.Operation == admissionv1.Update {
-		if r.old, err = decode(req, req.OldObject.Raw); err != nil {
-			r.old = nil // What cannot be read had no findings.
+	if r.object.GetDeletionTimestamp() != nil {
+		if old := r.old(); old != nil && sameSpec(old, r.object) {
+			// On its way out; nothing may keep it. A finalizer may, for as long as it likes, and
+			// Istio executes it so long: another spec is judged.
+			r.object = nil
 		}
 	}
-	if r.old != nil && r.object.GetDeletionTimestamp() != nil && sameSpec(r.old, r.object) {
-		// On its way out; nothing may keep it. A finalizer may, for as long as it likes, and
-		// Istio executes it so long: another spec is judged.
-		r.object = nil
-	}
 	return nil
+}
+
+func (r *request) readOld() metav1.Object {
+	if r.Operation != admissionv1.Update {
+		return nil
+	}
+	old, err := decode(r.Request, r.OldObject.Raw)
+	if err != nil {
+		return nil // What cannot be read had no findings.
+	}
+	return old
 }
 
 // decode reads an object of one of the kinds that are decided about.
@@ -307,9 +319,13 @@ func schemaOf(req admission.Request) string {
 	return strings.Trim(req.Kind.Group+"/"+req.Kind.Version, "/")
 }
 
-// before is the request that would have stored what an update replaces.
+// before is the request that would have stored what an update replaces, nil if there is none.
 func (r *request) before() *request {
-	old := &request{Request: r.Request, object: r.old, mode: r.mode}
+	object := r.old()
+	if object == nil {
+		return nil
+	}
+	old := &request{Request: r.Request, object: object, mode: r.mode}
 	old.Object = r.OldObject
 	return old
 }
@@ -365,17 +381,21 @@ func (a *Admitter) modeLabel(ctx context.Context, namespace string) (string, err
 // ratchet lowers the errors that the stored object has already, and all errors
 // of an update that does not touch the spec.
 func (a *Admitter) ratchet(ctx context.Context, r *request, out decision.Outcome) ([]finding.Finding, error) {
-	if r.old == nil || !finding.HasErrors(out.Findings) {
+	if !finding.HasErrors(out.Findings) {
 		return out.Findings, nil
 	}
-	if sameSpec(r.old, r.object) {
+	before := r.before()
+	if before == nil {
+		return out.Findings, nil
+	}
+	if sameSpec(before.object, r.object) {
 		findings := slices.Clone(out.Findings)
 		for i := range findings {
 			findings[i].Severity = finding.Warning
 		}
 		return findings, nil
 	}
-	was, err := a.decide(ctx, r.before(), nil)
+	was, err := a.decide(ctx, before, nil)
 	if err != nil {
 		return nil, err
 	}

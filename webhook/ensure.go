@@ -91,10 +91,11 @@ func (a *Admitter) ensure(ctx context.Context, r *request, out decision.Outcome)
 // neededBefore reports whether the stored object of an update needs the same change
 // of the same rule already.
 func (a *Admitter) neededBefore(ctx context.Context, r *request, c mutate.RuleChange, fresh map[string]struct{}) bool {
-	if r.old == nil {
+	before := r.before()
+	if before == nil {
 		return false
 	}
-	was, err := a.decide(ctx, r.before(), fresh)
+	was, err := a.decide(ctx, before, fresh)
 	return err == nil && slices.ContainsFunc(was.Rules, func(o mutate.RuleChange) bool { return o.String() == c.String() })
 }
 

@@ -76,20 +76,23 @@ func Decide(w *mesh.World, pol *policy.Policy, o metav1.Object, raw map[string]a
 	return DecideUpdate(w, pol, nil, o, raw)
 }
 
-// DecideUpdate is Decide for o in the place of old, which may be nil: dead routes
-// that old has too are warnings. They are compared here, before their findings
-// are bounded in number; finding.Ratchet does the same for all other findings.
-func DecideUpdate(w *mesh.World, pol *policy.Policy, old, o metav1.Object, raw map[string]any) (Outcome, error) {
+// DecideUpdate is Decide for o in the place of old: dead routes that old has too are
+// warnings. They are compared here, before their findings are bounded in number;
+// finding.Ratchet does the same for all other findings. old may be nil or tell nil, and is
+// asked only where it makes a difference: to read it costs as much as to read o.
+func DecideUpdate(w *mesh.World, pol *policy.Policy, old func() metav1.Object, o metav1.Object, raw map[string]any) (Outcome, error) {
 	return NewSite(w, pol).decide(old, o, raw)
 }
 
-func (s *Site) decide(old, o metav1.Object, raw map[string]any) (Outcome, error) {
+func (s *Site) decide(old func() metav1.Object, o metav1.Object, raw map[string]any) (Outcome, error) {
+	if old == nil {
+		old = func() metav1.Object { return nil }
+	}
 	d := decider{site: s, world: s.world, policy: s.policy, old: old}
 	var err error
 	switch o := o.(type) {
 	case *networkingv1.VirtualService:
-		before, _ := old.(*networkingv1.VirtualService)
-		err = d.virtualService(before, o)
+		err = d.virtualService(o)
 	case *networkingv1.ServiceEntry:
 		err = d.serviceEntry(o)
 	case *networkingv1.DestinationRule:
@@ -106,14 +109,18 @@ type decider struct {
 	world  *mesh.World
 	policy *policy.Policy
 	out    Outcome
-	// old is what an update replaces, or nil.
-	old metav1.Object
+	// old tells what an update replaces, or nil.
+	old func() metav1.Object
 	// self and raw are the object when it is a DestinationRule.
 	self *networkingv1.DestinationRule
 	raw  map[string]any
 }
 
-func (d *decider) virtualService(old, vs *networkingv1.VirtualService) error {
+func (d *decider) virtualService(vs *networkingv1.VirtualService) error {
+	old := func() *networkingv1.VirtualService {
+		before, _ := d.old().(*networkingv1.VirtualService)
+		return before
+	}
 	if d.policy.RouteOrder != policy.IgnoreOrder {
 		var findings []finding.Finding
 		findings, d.out.Undecided = validate.RouteOrderUpdate(old, vs, d.world.VirtualService)
@@ -384,10 +391,11 @@ func (d *decider) takeBack(plan mutate.RulePlan) error {
 // stay for now: unless the stored object has it no more. Whoever keeps our injections in
 // their own files would put them back for ever.
 func (d *decider) stays(place string) bool {
-	if d.old == nil {
+	old := d.old()
+	if old == nil {
 		return true
 	}
-	tree, err := mutate.Tree(d.old)
+	tree, err := mutate.Tree(old)
 	return err == nil && slices.Contains(mutate.Injected(tree), place)
 }
 

@@ -108,7 +108,7 @@ func BenchmarkDecide(b *testing.B) {
 					return err
 				})
 				measure(b, "update", func() error {
-					_, err := decision.DecideUpdate(decision.World(objs, pol), pol, old, vs, nil)
+					_, err := decision.DecideUpdate(decision.World(objs, pol), pol, func() metav1.Object { return old }, vs, nil)
 					return err
 				})
 				noOrder := *pol

@@ -216,9 +216,9 @@ func admitAll(t *rapid.T, objects []scenario.Object, pol *policy.Policy, stored 
 		if !o.Decided() {
 			continue
 		}
-		var old metav1.Object
+		var old func() metav1.Object
 		if stored {
-			old = o.Typed
+			old = func() metav1.Object { return o.Typed }
 		}
 		out, err := decision.DecideUpdate(scenario.World(objects, pol), pol, old, o.Typed, o.Raw)
 		require.NoError(t, err)
