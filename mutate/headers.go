@@ -3,7 +3,6 @@ package mutate
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,12 +51,13 @@ func Headers(w *mesh.World, vs *networkingv1.VirtualService) ([]HeaderEdit, []fi
 	var edits []HeaderEdit
 	var findings []finding.Finding
 	leads := w.LeadsOf(vs)
+	var hosts []string // of the targets of one route
 	for ri, r := range vs.Spec.GetHttp() {
 		if !mesh.Sends(r) {
 			continue
 		}
-		hosts := targetHosts(leads, vs, r)
-		if hosts == nil {
+		var some bool
+		if hosts, some = targetHosts(hosts[:0], leads, vs, r); !some {
 			continue
 		}
 		above := inherited(w, vs, r)
@@ -95,20 +95,17 @@ func inherited(w *mesh.World, vs *networkingv1.VirtualService, r *networking.HTT
 	return out
 }
 
-// targetHosts returns the target host of each destination, "" for those that are
-// no target; nil when none is.
-func targetHosts(leads *mesh.Leads, vs *networkingv1.VirtualService, r *networking.HTTPRoute) []string {
-	var hosts []string
-	for i, d := range r.GetRoute() {
-		if len(leads.Targets(r, d.GetDestination())) == 0 {
-			continue
+// targetHosts appends the target host of each destination to hosts, "" for those that are
+// no target, and reports whether there is one.
+func targetHosts(hosts []string, leads *mesh.Leads, vs *networkingv1.VirtualService, r *networking.HTTPRoute) (all []string, some bool) {
+	for _, d := range r.GetRoute() {
+		host := ""
+		if len(leads.Targets(r, d.GetDestination())) > 0 {
+			host, some = mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace), true
 		}
-		if hosts == nil {
-			hosts = make([]string, len(r.GetRoute()))
-		}
-		hosts[i] = mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace)
+		hosts = append(hosts, host)
 	}
-	return hosts
+	return hosts, some
 }
 
 func lacking(r *networking.HTTPRoute, above []*networking.HTTPRoute, ri int, hosts []string, name string, value func(host string) string) []HeaderEdit {
@@ -158,13 +155,13 @@ func mismatches(vs *networkingv1.VirtualService, r *networking.HTTPRoute, ri int
 		if hosts[i] == "" {
 			continue
 		}
-		got, place := routeAuthority, routePath(ri, -1)
+		got, on := routeAuthority, -1
 		if !onRoute {
 			var set bool
 			if got, set = authority(d.GetHeaders()); !set {
 				continue
 			}
-			place = routePath(ri, i)
+			on = i
 		}
 		if sameHost(got, hosts[i]) {
 			continue
@@ -173,7 +170,7 @@ func mismatches(vs *networkingv1.VirtualService, r *networking.HTTPRoute, ri int
 			Code:     finding.HostHeaderMismatch,
 			Severity: finding.Warning,
 			Object:   mesh.ObjectOf(vs),
-			Path:     place,
+			Path:     routePath(ri, on),
 			Message: fmt.Sprintf("the route sets Host %q but leads to %q; the external server may answer for another site, or with 404 or 421.",
 				got, hosts[i]),
 			Remedy:  fmt.Sprintf("Set Host to %q, or remove it and it is added.", hosts[i]),
@@ -221,7 +218,7 @@ func Arrive(w *mesh.World, vs *networkingv1.VirtualService, ri, di int) Arriving
 // header.
 func touches(h *networking.Headers, name string) bool {
 	req := h.GetRequest()
-	for _, m := range []map[string]string{req.GetSet(), req.GetAdd()} {
+	for _, m := range [...]map[string]string{req.GetSet(), req.GetAdd()} {
 		for k := range m {
 			if sameHeader(k, name) {
 				return true
@@ -241,11 +238,15 @@ func authority(h *networking.Headers) (string, bool) { return setTo(h, HostHeade
 
 // setTo returns what h sets the named request header to; set wins over add, as in Istio.
 func setTo(h *networking.Headers, name string) (string, bool) {
-	for _, m := range []map[string]string{h.GetRequest().GetSet(), h.GetRequest().GetAdd()} {
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			if sameHeader(k, name) {
-				return m[k], true
+	for _, m := range [...]map[string]string{h.GetRequest().GetSet(), h.GetRequest().GetAdd()} {
+		least, found := "", false // of the names that differ in case
+		for k := range m {
+			if sameHeader(k, name) && (!found || k < least) {
+				least, found = k, true
 			}
+		}
+		if found {
+			return m[least], true
 		}
 	}
 	return "", false

@@ -160,18 +160,28 @@ func upperTLS(tree, level map[string]any, in Injection, tls policy.TLS) any {
 	return simpleTLS(in, tls)
 }
 
-// simpleTLS returns the tls that is written: SIMPLE with the SNI, since Istio's
+// simple returns the tls that is written: SIMPLE with the SNI, since Istio's
 // automatic one has failed with a rewritten Host (istio #50126); with the host as
 // the name to verify, since Istio verifies one by itself only where it sets the SNI
 // (setAutoSniAndAutoSanValidation), and without it any certificate of a trusted
 // authority would do; and the policy's settings.
-func simpleTLS(in Injection, tls policy.TLS) map[string]any {
-	out := map[string]any{"mode": networking.ClientTLSSettings_SIMPLE.String(), "sni": in.Host}
-	if tls.CACertificates != "" {
-		out["caCertificates"] = tls.CACertificates
+func (i Injection) simple(tls policy.TLS) *networking.ClientTLSSettings {
+	out := &networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_SIMPLE, Sni: i.Host, CaCertificates: tls.CACertificates}
+	if tls.SubjectAltNames == policy.SANsHost && !i.NamesListed {
+		out.SubjectAltNames = []string{i.Host}
 	}
-	if tls.SubjectAltNames == policy.SANsHost && !in.NamesListed {
-		out["subjectAltNames"] = []any{in.Host}
+	return out
+}
+
+// simpleTLS is the same as JSON.
+func simpleTLS(in Injection, tls policy.TLS) map[string]any {
+	simple := in.simple(tls)
+	out := map[string]any{"mode": simple.GetMode().String(), "sni": simple.GetSni()}
+	if simple.GetCaCertificates() != "" {
+		out["caCertificates"] = simple.GetCaCertificates()
+	}
+	for _, name := range simple.GetSubjectAltNames() {
+		out["subjectAltNames"] = []any{name}
 	}
 	return out
 }

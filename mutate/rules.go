@@ -125,9 +125,9 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	}
 	// Those that have a rule first: what they get hangs on it, the others may do elsewhere.
 	slices.SortStableFunc(lacking, func(a, b mesh.Need) int { return cmp.Compare(ruleless(a), ruleless(b)) })
-	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol, excluded: map[types.NamespacedName]bool{}, strays: map[types.NamespacedName]bool{}}
+	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol}
 	after := bare
-	for again := true; again; { // Each time with one rule less, or one need more: neither is found twice.
+	for again := len(lacking) > 0; again; { // Each time with one rule less, or one need more: neither is found twice.
 		d.list = nil
 		for _, n := range lacking {
 			d.add(n)
@@ -142,16 +142,14 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 			return plan, fmt.Errorf("failed to plan the DestinationRules of %s: %w", host, err)
 		}
 		after = bare.WithRules(host, withChanges(users, plan.Desired))
-		again = d.findHarm(bare, after) || len(lacking) > 0 && d.findHidden(after.Needs(host, always))
+		if again = d.findHarm(bare, after); !again {
+			needs := after.Needs(host, always)
+			again = d.findHidden(needs)
+			// Trust the model of Istio, not the plan: judge the world that it leads to.
+			plan.Unmet = lacks(needs)
+		}
 	}
 
-	lacks := func(w *mesh.World) []mesh.Need {
-		return slices.DeleteFunc(w.Needs(host, always), func(n mesh.Need) bool { return !n.Lacks() })
-	}
-	if len(lacking) > 0 {
-		// Trust the model of Istio, not the plan: judge the world that it leads to.
-		plan.Unmet = lacks(after)
-	}
 	// All of ours that may stay for a while, together: one may make good what another takes.
 	keptAll := sync.OnceValue(func() *mesh.World {
 		rules := withChanges(users, plan.Desired)
@@ -163,15 +161,21 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 		}
 		return bare.WithRules(host, rules)
 	})
+	open := func(w *mesh.World) int { return len(lacks(w.Needs(host, always))) }
 	err := plan.compare(managed, users, func(dr *networkingv1.DestinationRule) bool {
 		kept := keptAll()
 		with := bare.WithRules(host, withRule(withChanges(users, plan.Desired), dr))
-		return d.takes(after, kept, dr) || len(lacks(kept)) > len(plan.Unmet) && len(lacks(with)) > len(plan.Unmet)
+		return d.takes(after, kept, dr) || open(kept) > len(plan.Unmet) && open(with) > len(plan.Unmet)
 	})
 	if err != nil {
 		return plan, fmt.Errorf("failed to compare the DestinationRules of %s: %w", host, err)
 	}
 	return plan, nil
+}
+
+// lacks returns those of needs, which it changes, that lack TLS.
+func lacks(needs []mesh.Need) []mesh.Need {
+	return slices.DeleteFunc(needs, func(n mesh.Need) bool { return !n.Lacks() })
 }
 
 func ruleless(n mesh.Need) int {
@@ -290,17 +294,25 @@ func (d *drafts) findHarm(before, after *mesh.World) bool {
 	found := false
 	for svc, now := range inForce(before, after, d.host) {
 		if dr := d.straying(svc, now.is); dr != nil {
-			d.strays[nameOf(dr.rule)] = true
+			d.strays = with(d.strays, dr.rule)
 			found = true
 			break
 		}
 		if dr := d.harmful(now.was, now.is); dr != nil {
-			d.excluded[nameOf(dr.rule)] = true
+			d.excluded = with(d.excluded, dr.rule)
 			found = true
 			break
 		}
 	}
 	return found
+}
+
+func with(rules map[types.NamespacedName]bool, rule *networkingv1.DestinationRule) map[types.NamespacedName]bool {
+	if rules == nil {
+		rules = map[types.NamespacedName]bool{}
+	}
+	rules[nameOf(rule)] = true
+	return rules
 }
 
 // findHidden adds to hidden the needs that a created rule must meet as well, and reports
@@ -329,21 +341,32 @@ type applied struct{ was, is *mesh.Effective }
 // the one and in the other world.
 func inForce(before, after *mesh.World, host string) iter.Seq2[*mesh.Service, applied] {
 	return func(yield func(*mesh.Service, applied) bool) {
-		for _, client := range before.ClientsOf(host) {
-			svc := before.Service(client, host)
-			if len(before.RoutesTo(host)) > 0 {
-				svc = before.RoutedService(client, host)
+		routed := len(before.RoutesTo(host)) > 0
+		sees := func(client mesh.Client) *mesh.Service {
+			if routed {
+				return before.RoutedService(client, host)
 			}
+			return before.Service(client, host)
+		}
+		for _, client := range before.ClientsOf(host) {
+			svc := sees(client)
 			if svc == nil {
 				continue
 			}
-			// Of a gateway's pods no labels are known: any workloadSelector may fit them.
-			client.Gateway = false
+			if client.Gateway {
+				// Of a gateway's pods no labels are known: any workloadSelector may fit them.
+				client.Gateway = false
+				if same := sees(client); same != nil && same.Namespace == svc.Namespace && slices.Equal(same.Entries, svc.Entries) {
+					continue // Sidecars of the namespace are among the clients.
+				}
+			}
 			had, _ := before.EffectiveRules(client, svc)
 			has, _ := after.EffectiveRules(client, svc)
-			for _, e := range slices.Concat(had, has) {
-				if !yield(svc, applied{forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)}) {
-					return
+			for _, rules := range [...][]*mesh.Effective{had, has} {
+				for _, e := range rules {
+					if !yield(svc, applied{forWorkloads(had, e.Selector), forWorkloads(has, e.Selector)}) {
+						return
+					}
 				}
 			}
 		}
@@ -613,28 +636,23 @@ func (d *drafts) changes() ([]RuleChange, error) {
 		slices.SortFunc(dr.injections, func(a, b Injection) int {
 			return cmp.Or(cmp.Compare(a.Subset, b.Subset), cmp.Compare(a.Port, b.Port))
 		})
-		rule, err := injected(dr.rule, dr.injections, d.pol.TLS)
+		rule, err := d.finished(dr)
 		if err != nil {
 			return nil, err
 		}
-		ports := map[uint32]struct{}{}
+		ports := make([]uint32, 0, len(dr.injections))
 		shared := !isPrivate(rule)
 		for _, n := range dr.needs {
-			ports[n.Port.GetNumber()] = struct{}{}
+			ports = append(ports, n.Port.GetNumber())
 			shared = shared || n.Port.SpeaksTLS() && !d.onlyRouted(n.Port.GetNumber())
 		}
+		slices.Sort(ports)
 		c := RuleChange{
-			Action: dr.action, Host: d.host, Ports: slices.Sorted(maps.Keys(ports)),
+			Action: dr.action, Host: d.host, Ports: slices.Compact(ports),
 			Rule: rule, Needs: dr.needs, Shared: shared,
 		}
 		if dr.action == Inject {
 			c.Injections = dr.injections
-		} else {
-			delete(rule.Annotations, InjectedAnnotation)
-			if len(rule.Annotations) == 0 {
-				rule.Annotations = nil
-			}
-			byPort(rule)
 		}
 		out = append(out, c)
 	}
@@ -642,6 +660,30 @@ func (d *drafts) changes() ([]RuleChange, error) {
 		return cmp.Or(cmp.Compare(a.Rule.Namespace, b.Rule.Namespace), cmp.Compare(a.Rule.Name, b.Rule.Name))
 	})
 	return out, nil
+}
+
+// finished returns the draft's rule with its injections.
+func (d *drafts) finished(dr *draft) (*networkingv1.DestinationRule, error) {
+	if dr.action == Create && dr.carries == nil {
+		// It holds nothing yet, so nothing is inherited, and nothing in the way.
+		rule := dr.rule
+		rule.Spec.TrafficPolicy = &networking.TrafficPolicy{}
+		for _, in := range dr.injections {
+			rule.Spec.TrafficPolicy.PortLevelSettings = append(rule.Spec.TrafficPolicy.PortLevelSettings, &networking.TrafficPolicy_PortTrafficPolicy{
+				Port: &networking.PortSelector{Number: in.Port}, Tls: in.simple(d.pol.TLS),
+			})
+		}
+		return rule, nil
+	}
+	rule, err := injected(dr.rule, dr.injections, d.pol.TLS)
+	if err == nil && dr.action == Create {
+		delete(rule.Annotations, InjectedAnnotation)
+		if len(rule.Annotations) == 0 {
+			rule.Annotations = nil
+		}
+		byPort(rule)
+	}
+	return rule, err
 }
 
 // byPort sorts the port entries of a rule of ours, which says the same in any order.

@@ -55,6 +55,9 @@ func (p *RulePlan) compare(managed, users []*networkingv1.DestinationRule, inThe
 			continue
 		}
 		have := managed[i]
+		if have.Annotations[UnusedAnnotation] == "" && proto.Equal(&c.Rule.Spec, &have.Spec) && SameOwners(c.Rule, have) {
+			continue
+		}
 		wide := c
 		wide.Rule = beside(c.Rule, have)
 		surplus := !proto.Equal(&wide.Rule.Spec, &c.Rule.Spec)

@@ -149,16 +149,21 @@ func (d *decider) virtualService(vs *networkingv1.VirtualService) error {
 	if len(sources) == 1 {
 		return d.rules(hosts, func(host string) (mutate.RulePlan, error) { return d.site.rulesOf(host, vs) })
 	}
-	return d.rules(hosts, d.narrowed(func(n mesh.Need) (mesh.Need, bool) {
+	return d.rules(hosts, d.narrowed(sourcesIn(sources...)))
+}
+
+// sourcesIn narrows a need to what the routes of some VirtualServices make of it.
+func sourcesIn(some ...*networkingv1.VirtualService) func(mesh.Need) (mesh.Need, bool) {
+	return func(n mesh.Need) (mesh.Need, bool) {
 		all := n.Sources
 		n.Sources = nil
 		for _, s := range all {
-			if slices.Contains(sources, s.VirtualService) {
+			if slices.Contains(some, s.VirtualService) {
 				n.Sources = append(n.Sources, s)
 			}
 		}
 		return n, len(n.Sources) > 0
-	}))
+	}
 }
 
 func (d *decider) headers(vs *networkingv1.VirtualService) {
@@ -299,15 +304,19 @@ func (d *decider) isSelf(dr *networkingv1.DestinationRule) bool {
 func (d *decider) narrowed(concerns func(mesh.Need) (mesh.Need, bool)) func(host string) (mutate.RulePlan, error) {
 	return func(host string) (mutate.RulePlan, error) {
 		plan, err := d.site.Plan(host)
-		plan.Needs, plan.Unmet = narrow(plan.Needs, concerns), narrow(plan.Unmet, concerns)
-		plan.Desired, plan.Changes = slices.Clone(plan.Desired), slices.Clone(plan.Changes)
-		for _, changes := range [][]mutate.RuleChange{plan.Desired, plan.Changes} {
-			for i := range changes {
-				changes[i].Needs = narrow(changes[i].Needs, concerns)
-			}
-		}
-		return plan, err
+		return narrowed(plan, concerns), err
 	}
+}
+
+func narrowed(plan mutate.RulePlan, concerns func(mesh.Need) (mesh.Need, bool)) mutate.RulePlan {
+	plan.Needs, plan.Unmet = narrow(plan.Needs, concerns), narrow(plan.Unmet, concerns)
+	plan.Desired, plan.Changes = slices.Clone(plan.Desired), slices.Clone(plan.Changes)
+	for _, changes := range [...][]mutate.RuleChange{plan.Desired, plan.Changes} {
+		for i := range changes {
+			changes[i].Needs = narrow(changes[i].Needs, concerns)
+		}
+	}
+	return plan
 }
 
 // rules decides about the DestinationRules of hosts. A plan has just the needs that concern

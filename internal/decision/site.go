@@ -28,15 +28,19 @@ type planned struct {
 	plan mutate.RulePlan
 	err  error
 	// of are the plan's parts, by the VirtualService whose routes make the needs; nil: not
-	// yet taken apart.
-	of map[*networkingv1.VirtualService]*mutate.RulePlan
+	// yet taken apart. Who is asked about one VirtualService alone does not need them.
+	of    map[*networkingv1.VirtualService]*mutate.RulePlan
+	asked bool
 }
 
 // NewSite returns the Site of a world, which must not be changed while it is in use. judged
 // are the objects that it will decide about, as far as they are known: what a ServiceEntry
 // says of the headers of one of them is left out, as Union does.
 func NewSite(w *mesh.World, pol *policy.Policy, judged ...metav1.Object) *Site {
-	s := &Site{world: w, policy: pol, judged: map[finding.Object]struct{}{}, plans: map[string]*planned{}, others: map[string][]finding.Finding{}}
+	s := &Site{world: w, policy: pol, plans: map[string]*planned{}, others: map[string][]finding.Finding{}}
+	if len(judged) > 0 {
+		s.judged = make(map[finding.Object]struct{}, len(judged))
+	}
 	for _, o := range judged {
 		s.judged[mesh.ObjectOf(o)] = struct{}{}
 	}
@@ -62,6 +66,13 @@ func (s *Site) Plan(host string) (mutate.RulePlan, error) {
 // rulesOf returns the same with the needs alone that the routes of vs make.
 func (s *Site) rulesOf(host string, vs *networkingv1.VirtualService) (mutate.RulePlan, error) {
 	p := s.planned(host)
+	if !p.asked {
+		p.asked = true
+		return narrowed(p.plan, func(n mesh.Need) (mesh.Need, bool) {
+			_, n.Sources = run(n.Sources, vs)
+			return n, len(n.Sources) > 0
+		}), p.err
+	}
 	if p.of == nil {
 		p.of = byRoutes(p.plan)
 	}
@@ -77,13 +88,9 @@ func byRoutes(plan mutate.RulePlan) map[*networkingv1.VirtualService]*mutate.Rul
 	each := func(needs []mesh.Need, add func(*mutate.RulePlan, []mesh.Need)) {
 		parts := map[*networkingv1.VirtualService][]mesh.Need{}
 		for _, n := range needs {
-			for all := n.Sources; len(all) > 0; all = all[len(n.Sources):] {
+			for all := n.Sources; len(all) > 0; {
 				vs := all[0].VirtualService
-				end := slices.IndexFunc(all, func(s mesh.Source) bool { return s.VirtualService != vs })
-				if end < 0 {
-					end = len(all)
-				}
-				n.Sources = all[:end:end]
+				all, n.Sources = run(all, vs)
 				parts[vs] = append(parts[vs], n)
 			}
 		}
@@ -109,6 +116,19 @@ func byRoutes(plan mutate.RulePlan) map[*networkingv1.VirtualService]*mutate.Rul
 		})
 	}
 	return out
+}
+
+// run returns the sources in vs, which are neighbours, and those after them.
+func run(all []mesh.Source, vs *networkingv1.VirtualService) (after, in []mesh.Source) {
+	start := slices.IndexFunc(all, func(s mesh.Source) bool { return s.VirtualService == vs })
+	if start < 0 {
+		return nil, nil
+	}
+	end := start
+	for end < len(all) && all[end].VirtualService == vs {
+		end++
+	}
+	return all[end:], all[start:end:end]
 }
 
 // headersOfOthers finds the headers that stored routes to host lack. Only they themselves

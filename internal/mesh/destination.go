@@ -24,7 +24,9 @@ func (w *World) RoutedService(client Client, host string) *Service {
 	}
 	for _, se := range w.entries.exact[host] {
 		if se.Namespace == client.Namespace {
-			return &Service{Host: host, Namespace: se.Namespace, Entries: []*networkingv1.ServiceEntry{se}, Unexported: true}
+			svc := newService(host, se)
+			svc.Unexported = true
+			return svc
 		}
 	}
 	return nil

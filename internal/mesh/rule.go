@@ -24,6 +24,7 @@ type Effective struct {
 
 	exportTo []string // sorted
 	subsets  []subset
+	one      [1]*networkingv1.DestinationRule // room for Members
 }
 
 type subset struct {
@@ -222,6 +223,7 @@ func mergeRule(list []*Effective, host string, dr *networkingv1.DestinationRule,
 		return list
 	}
 	e := &Effective{Host: host, exportTo: exportTo, Selector: selector}
+	e.Members = e.one[:0]
 	e.join(dr)
 	return append(list, e)
 }

@@ -24,6 +24,14 @@ type Service struct {
 	Entries []*networkingv1.ServiceEntry
 	// Unexported: the client sees it only as the destination of its routes.
 	Unexported bool
+
+	one [1]*networkingv1.ServiceEntry // room for Entries
+}
+
+func newService(host string, first *networkingv1.ServiceEntry) *Service {
+	s := &Service{Host: host, Namespace: first.Namespace, one: [1]*networkingv1.ServiceEntry{first}}
+	s.Entries = s.one[:]
+	return s
 }
 
 // Port is a port of a service.
@@ -84,7 +92,7 @@ func (w *World) lookUpService(client Client, host string) *Service {
 	if first == nil {
 		return nil
 	}
-	svc := &Service{Host: host, Namespace: first.Namespace, Entries: []*networkingv1.ServiceEntry{first}}
+	svc := newService(host, first)
 	for _, group := range groups {
 		for _, se := range all {
 			if se != first && exportedTo(se.Spec.GetExportTo(), se.Namespace, client.Namespace) == group && canMerge(first, se) {

@@ -307,7 +307,8 @@ func (w *World) SharingHosts(vs *networkingv1.VirtualService, most int) []*netwo
 			if nameOf(o) == nameOf(vs) {
 				continue
 			}
-			if out.add(o); len(out.list) > most {
+			out.add(o)
+			if len(out.list) > most {
 				return nil
 			}
 		}

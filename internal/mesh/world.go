@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -46,17 +47,24 @@ func RuleName(host string, selector map[string]string) string {
 		id += " " + labelText(selector)
 	}
 	sum := sha256.Sum256([]byte(id))
-	plain := strings.Map(func(r rune) rune {
+	plain := make([]byte, 0, 180)
+	for _, r := range host {
+		if len(plain) == cap(plain) {
+			break
+		}
 		switch {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
-			return r
 		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
+			r += 'a' - 'A'
+		default:
+			r = '-'
 		}
-		return '-'
-	}, host)
-	plain = strings.Trim(plain[:min(len(plain), 180)], "-")
-	return "egress-tls-" + plain + "-" + hex.EncodeToString(sum[:8])
+		plain = append(plain, byte(r))
+	}
+	plain = bytes.Trim(plain, "-")
+	out := make([]byte, 0, 256)
+	out = append(append(append(out, "egress-tls-"...), plain...), '-')
+	return string(hex.AppendEncode(out, sum[:8]))
 }
 
 // Objects is what a World is made of. Order does not matter.
@@ -133,9 +141,9 @@ type byHost[T comparable] struct{ exact, wild map[string][]T }
 
 func (m *byHost[T]) add(host string, v T) {
 	if IsWildcard(host) {
-		put(&m.wild, host[1:], v)
+		m.wild = put(m.wild, host[1:], v)
 	} else {
-		put(&m.exact, host, v)
+		m.exact = put(m.exact, host, v)
 	}
 }
 
@@ -152,16 +160,17 @@ func (m *byHost[T]) sort(order func(a, b T) int) {
 	sortLists(m.wild, order)
 }
 
-// put appends v to the list of k, unless it is the last one there.
-func put[K, V comparable](lists *map[K][]V, k K, v V) {
-	list := (*lists)[k]
+// put appends v to the list of k, unless it is the last one there, and returns lists.
+func put[K, V comparable](lists map[K][]V, k K, v V) map[K][]V {
+	list := lists[k]
 	if n := len(list); n > 0 && list[n-1] == v {
-		return
+		return lists
 	}
-	if *lists == nil {
-		*lists = map[K][]V{}
+	if lists == nil {
+		lists = map[K][]V{}
 	}
-	(*lists)[k] = append(list, v)
+	lists[k] = append(list, v)
+	return lists
 }
 
 func sortLists[K comparable, V any](lists map[K][]V, order func(a, b V) int) {
@@ -198,7 +207,7 @@ func NewWorld(objs Objects, opts Options) *World {
 	}
 	for _, svc := range objs.Services {
 		for k, v := range svc.Spec.Selector {
-			put(&w.services, label{k, v}, svc)
+			w.services = put(w.services, label{k, v}, svc)
 		}
 	}
 	return &World{indexes: w}
@@ -210,19 +219,19 @@ func (w *indexes) addVirtualService(vs *networkingv1.VirtualService) {
 	}
 	w.virtual[nameOf(vs)] = vs
 	for h := range httpDestinations(vs) {
-		put(&w.routes, h, vs)
+		w.routes = put(w.routes, h, vs)
 	}
 	for h := range tlsDestinations(vs) {
-		put(&w.tlsHosts, h, vs)
+		w.tlsHosts = put(w.tlsHosts, h, vs)
 	}
 	for h := range besideDestinations(vs) {
-		put(&w.beside, h, vs)
+		w.beside = put(w.beside, h, vs)
 	}
 	for k := range hostKeys(vs) {
-		put(&w.hosts, k, vs)
+		w.hosts = put(w.hosts, k, vs)
 	}
 	for _, d := range DelegatesOf(vs) {
-		put(&w.roots, d, vs)
+		w.roots = put(w.roots, d, vs)
 	}
 }
 
