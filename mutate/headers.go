@@ -32,9 +32,9 @@ type HeaderEdit struct {
 // spec.http[0].route[1].
 func (e HeaderEdit) Place() string { return routePath(e.Route, e.Destination) }
 
-// Headers decides which request headers the routes of vs lack: Host with the
+// Headers decides which request headers the routes of a VirtualService lack: Host with the
 // target's host, so that the external server recognises the request, and
-// X-Forwarded-Proto: https, for each destination that is a target in w.
+// X-Forwarded-Proto: https, for each destination that is a target in its world.
 //
 // They go on the route when all its destinations are targets of one host, else
 // on the destination. What the user sets, adds or removes is never overwritten;
@@ -47,10 +47,10 @@ func (e HeaderEdit) Place() string { return routePath(e.Route, e.Destination) }
 // A delegate's route without headers or rewrite has those of its root
 // (mergeHTTPRoute), and would lose them to headers of its own: there they go on
 // the destinations.
-func Headers(w *mesh.World, vs *networkingv1.VirtualService) ([]HeaderEdit, []finding.Finding) {
+func Headers(leads *mesh.Leads) ([]HeaderEdit, []finding.Finding) {
+	w, vs := leads.World, leads.VirtualService
 	var edits []HeaderEdit
 	var findings []finding.Finding
-	leads := w.LeadsOf(vs)
 	var hosts []string // of the targets of one route
 	for ri, r := range vs.Spec.GetHttp() {
 		if !mesh.Sends(r) {

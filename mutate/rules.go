@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	networking "istio.io/api/networking/v1alpha3"
 	typev1beta1 "istio.io/api/type/v1beta1"
@@ -150,24 +149,8 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 		}
 	}
 
-	// All of ours that may stay for a while, together: one may make good what another takes.
-	keptAll := sync.OnceValue(func() *mesh.World {
-		rules := withChanges(users, plan.Desired)
-		for _, dr := range managed {
-			if i := slices.IndexFunc(plan.Desired, func(c RuleChange) bool { return sameName(c.Rule, dr) }); i >= 0 {
-				dr = beside(plan.Desired[i].Rule, dr)
-			}
-			rules = withRule(rules, dr)
-		}
-		return bare.WithRules(host, rules)
-	})
-	open := func(w *mesh.World) int { return len(lacks(w.Needs(host, always))) }
-	err := plan.compare(managed, users, func(dr *networkingv1.DestinationRule) bool {
-		kept := keptAll()
-		with := bare.WithRules(host, withRule(withChanges(users, plan.Desired), dr))
-		return d.takes(after, kept, dr) || open(kept) > len(plan.Unmet) && open(with) > len(plan.Unmet)
-	})
-	if err != nil {
+	k := keeping{drafts: &d, plan: &plan, managed: managed, always: always, bare: bare, after: after}
+	if err := plan.compare(managed, users, k.inTheWay); err != nil {
 		return plan, fmt.Errorf("failed to compare the DestinationRules of %s: %w", host, err)
 	}
 	return plan, nil
@@ -290,6 +273,9 @@ func (d *drafts) create(rule *networkingv1.DestinationRule, n mesh.Need) bool {
 func (d *drafts) findHarm(before, after *mesh.World) bool {
 	if len(d.list) == 0 {
 		return false
+	}
+	if !before.AnyRule(d.host) && !slices.ContainsFunc(d.list, func(dr *draft) bool { return dr.rule.Namespace == d.root && !isPrivate(dr.rule) }) {
+		return false // There is nothing to take away, and only from the root namespace a rule strays.
 	}
 	found := false
 	for svc, now := range inForce(before, after, d.host) {

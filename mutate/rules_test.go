@@ -296,7 +296,7 @@ func TestHeaderEditsAreDeterministic(t *testing.T) {
 	objects := parse(t, entryHTTP, "VirtualService shop/vs {hosts: [x], http: [{headers: {request: {set: {Host: a.com, HOST: b.com, ':authority': c.com}}}, route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}")
 	w := scenario.World(objects, policy.Default())
 	for range 50 {
-		edits, findings := mutate.Headers(w, objects[1].Typed.(*networkingv1.VirtualService))
+		edits, findings := mutate.Headers(w.LeadsOf(objects[1].Typed.(*networkingv1.VirtualService)))
 		require.Len(t, edits, 1)
 		require.Len(t, findings, 1)
 		require.Equal(t, `the route sets Host "c.com" but leads to "api.vendor.com"; the external server may answer for another site, or with 404 or 421.`, findings[0].Message)
@@ -321,7 +321,7 @@ func TestHostHeaderMismatch(t *testing.T) {
 		"api.vendor.com:443:80": false,
 	} {
 		objects := parse(t, entryHTTP, fmt.Sprintf("VirtualService shop/vs {hosts: [x], http: [{headers: {request: {set: {Host: %q}}}, route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}", value))
-		_, findings := mutate.Headers(scenario.World(objects, policy.Default()), objects[1].Typed.(*networkingv1.VirtualService))
+		_, findings := mutate.Headers(scenario.World(objects, policy.Default()).LeadsOf(objects[1].Typed.(*networkingv1.VirtualService)))
 		assert.Equal(t, mismatch, len(findings) == 1, "%q", value)
 	}
 }

@@ -42,6 +42,49 @@ func (s Surplus) Sum() string {
 	return sumOf(&s.Want.Rule.Spec)
 }
 
+// keeping judges what a managed rule does if it is kept beside what a plan desires.
+type keeping struct {
+	drafts      *drafts
+	plan        *RulePlan
+	managed     []*networkingv1.DestinationRule
+	always      bool
+	bare, after *mesh.World // after what is desired
+	all         *mesh.World // see keptAll
+}
+
+// inTheWay reports whether dr takes a rule of the user's from some client, or TLS.
+func (k *keeping) inTheWay(dr *networkingv1.DestinationRule) bool {
+	kept := k.keptAll()
+	return k.drafts.takes(k.after, kept, dr) ||
+		k.open(kept) > len(k.plan.Unmet) && k.open(k.with(withRule(k.desired(), dr))) > len(k.plan.Unmet)
+}
+
+// keptAll is the world with all of ours that may stay for a while, together: one may make
+// good what another takes.
+func (k *keeping) keptAll() *mesh.World {
+	if k.all == nil {
+		rules := k.desired()
+		for _, dr := range k.managed {
+			if i := slices.IndexFunc(k.plan.Desired, func(c RuleChange) bool { return sameName(c.Rule, dr) }); i >= 0 {
+				dr = beside(k.plan.Desired[i].Rule, dr)
+			}
+			rules = withRule(rules, dr)
+		}
+		k.all = k.with(rules)
+	}
+	return k.all
+}
+
+func (k *keeping) desired() []*networkingv1.DestinationRule {
+	return withChanges(k.drafts.users, k.plan.Desired)
+}
+
+func (k *keeping) with(rules []*networkingv1.DestinationRule) *mesh.World {
+	return k.bare.WithRules(k.drafts.host, rules)
+}
+
+func (k *keeping) open(w *mesh.World) int { return len(lacks(w.Needs(k.drafts.host, k.always))) }
+
 // compare fills in Changes and Surplus: what differs between Desired and the rules that
 // are there. inTheWay says whether a managed rule would be, if it were kept.
 func (p *RulePlan) compare(managed, users []*networkingv1.DestinationRule, inTheWay func(kept *networkingv1.DestinationRule) bool) error {

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	networking "istio.io/api/networking/v1alpha3"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
 	"github.com/egress-tls/egress-tls-webhook/internal/mesh"
@@ -93,13 +92,13 @@ func tlsFinding(code finding.Code, host string, n mesh.Need, src *mesh.Source) f
 	return f
 }
 
-// Reachable finds the destinations of vs that no exact, visible ServiceEntry
+// Reachable finds the destinations of a VirtualService that no exact, visible ServiceEntry
 // stands behind although one nearly fits: Envoy has no cluster for the host, so
 // the requests fail, and nothing can be added that would help. One finding
 // (NoExactServiceEntry, a warning) for each destination.
-func Reachable(w *mesh.World, vs *networkingv1.VirtualService) []finding.Finding {
+func Reachable(leads *mesh.Leads) []finding.Finding {
+	w, vs := leads.World, leads.VirtualService
 	var out []finding.Finding
-	leads := w.LeadsOf(vs)
 	for ri, r := range vs.Spec.GetHttp() {
 		if !mesh.Sends(r) {
 			continue

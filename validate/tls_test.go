@@ -141,7 +141,7 @@ func TestReachable(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			all := objects(t, c.vs+c.entry)
 			var got []string
-			for _, f := range validate.Reachable(scenario.World(all, policy.Default()), all[0].Typed.(*networkingv1.VirtualService)) {
+			for _, f := range validate.Reachable(scenario.World(all, policy.Default()).LeadsOf(all[0].Typed.(*networkingv1.VirtualService))) {
 				got = append(got, f.Text())
 			}
 			assert.Equal(t, c.want, strings.Join(got, "\n"))
@@ -154,5 +154,5 @@ func TestReachableSaysNothingOfExemptHosts(t *testing.T) {
 	pol.Exemptions.Hosts = []string{"api.vendor.com"}
 	all := objects(t, "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: vs, namespace: shop}, spec: {hosts: [x], http: [{route: [{destination: {host: api.vendor.com, port: {number: 443}}}]}]}}\n---\n"+
 		"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: wild, namespace: egress}, spec: {hosts: ['*.vendor.com']}}")
-	assert.Empty(t, validate.Reachable(scenario.World(all, pol), all[0].Typed.(*networkingv1.VirtualService)))
+	assert.Empty(t, validate.Reachable(scenario.World(all, pol).LeadsOf(all[0].Typed.(*networkingv1.VirtualService))))
 }

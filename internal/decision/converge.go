@@ -126,6 +126,6 @@ func HeaderEdits(w *mesh.World, pol *policy.Policy, vs *networkingv1.VirtualServ
 		return nil, nil
 	}
 	d := decider{world: w, policy: pol}
-	d.headers(vs)
+	d.headers(w.LeadsOf(vs))
 	return d.out.Edits, d.out.Changes
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -132,22 +133,21 @@ func (d *decider) virtualService(vs *networkingv1.VirtualService) error {
 		}
 		d.find(validate.Shadowed(d.world, old, vs)...)
 	}
-	d.find(validate.Reachable(d.world, vs)...)
-	d.headers(vs)
+	leads := d.world.LeadsOf(vs)
+	d.find(validate.Reachable(leads)...)
+	d.headers(leads)
 
+	hosts, delegates := mesh.HTTPDestinationHosts(vs), mesh.DelegatesOf(vs)
+	if len(delegates) == 0 {
+		return d.rules(hosts, func(host string) (mutate.RulePlan, error) { return d.site.rulesOf(host, vs) })
+	}
 	// A root is executed with the routes of its delegates.
 	sources := []*networkingv1.VirtualService{vs}
-	for _, name := range mesh.DelegatesOf(vs) {
+	for _, name := range delegates {
 		if delegate := d.world.VirtualService(name.Namespace, name.Name); delegate != nil {
 			sources = append(sources, delegate)
+			hosts = append(hosts, mesh.HTTPDestinationHosts(delegate)...)
 		}
-	}
-	var hosts []string
-	for _, s := range sources {
-		hosts = append(hosts, mesh.HTTPDestinationHosts(s)...)
-	}
-	if len(sources) == 1 {
-		return d.rules(hosts, func(host string) (mutate.RulePlan, error) { return d.site.rulesOf(host, vs) })
 	}
 	return d.rules(hosts, d.narrowed(sourcesIn(sources...)))
 }
@@ -166,15 +166,15 @@ func sourcesIn(some ...*networkingv1.VirtualService) func(mesh.Need) (mesh.Need,
 	}
 }
 
-func (d *decider) headers(vs *networkingv1.VirtualService) {
+func (d *decider) headers(leads *mesh.Leads) {
 	if d.policy.Headers == policy.IgnoreHeaders {
 		return
 	}
-	edits, findings := mutate.Headers(d.world, vs)
+	edits, findings := mutate.Headers(leads)
 	d.find(findings...)
 	for group := range byPlace(edits) {
 		if d.policy.Headers == policy.RequireHeaders {
-			d.find(headersMissing(vs, group))
+			d.find(headersMissing(leads.VirtualService, group))
 			continue
 		}
 		for _, e := range group {
@@ -466,32 +466,36 @@ func doubleTLS(w *mesh.World, plan mutate.RulePlan) []finding.Finding {
 			if !n.Port.SpeaksTLS() {
 				continue
 			}
+			object, path := mesh.ObjectOf(n.Port.Entry), portPath(n.Port)
+			if slices.ContainsFunc(out, func(o finding.Finding) bool { return o.Object == object && o.Path == path }) {
+				continue
+			}
 			others := passthroughs(w, c, n.Port.GetNumber())
 			if !c.Shared && len(others) == 0 {
 				continue
 			}
+			port := strconv.FormatUint(uint64(n.Port.GetNumber()), 10)
 			f := finding.Finding{
 				Code:     finding.DoubleTLS,
 				Severity: finding.Warning,
-				Object:   mesh.ObjectOf(n.Port.Entry),
-				Path:     portPath(n.Port),
-				Message: fmt.Sprintf("port %d of %s has protocol %s, and DestinationRule %s/%s encrypts it for every client that sees the rule: those that speak TLS themselves get TLS inside TLS%s.",
-					n.Port.GetNumber(), plan.Host, n.Port.GetProtocol(), c.Rule.Namespace, c.Rule.Name, passText(others)),
-				Remedy:  "Give plaintext clients a port of protocol HTTP with targetPort: 443",
-				Subject: fmt.Sprintf("%s:%d", plan.Host, n.Port.GetNumber()),
+				Object:   object,
+				Path:     path,
+				Message: "port " + port + " of " + plan.Host + " has protocol " + n.Port.GetProtocol() + ", and DestinationRule " + c.Rule.Namespace + "/" + c.Rule.Name +
+					" encrypts it for every client that sees the rule: those that speak TLS themselves get TLS inside TLS" + passText(others) + ".",
+				Remedy:  doubleRemedy + ".",
+				Subject: plan.Host + ":" + port,
 				Host:    plan.Host,
 			}
 			if c.Shared {
-				f.Remedy += "; or, if only gateways send plaintext, list their namespaces as gatewayNamespaces in the policy"
+				f.Remedy = doubleRemedy + "; or, if only gateways send plaintext, list their namespaces as gatewayNamespaces in the policy."
 			}
-			f.Remedy += "."
-			if !slices.ContainsFunc(out, func(o finding.Finding) bool { return o.Object == f.Object && o.Path == f.Path }) {
-				out = append(out, f)
-			}
+			out = append(out, f)
 		}
 	}
 	return out
 }
+
+const doubleRemedy = "Give plaintext clients a port of protocol HTTP with targetPort: 443"
 
 // passthroughs names the VirtualServices whose TLS routes lead to the port of the
 // rule's host, for clients that see the rule.
@@ -528,7 +532,7 @@ func passText(names []string) string {
 
 // portPath is the field of the ServiceEntry that declares the port.
 func portPath(p mesh.Port) string {
-	return fmt.Sprintf("spec.ports[%d]", slices.Index(p.Entry.Spec.GetPorts(), p.ServicePort))
+	return "spec.ports[" + strconv.Itoa(slices.Index(p.Entry.Spec.GetPorts(), p.ServicePort)) + "]"
 }
 
 func (d *decider) find(fs ...finding.Finding) { d.out.Findings = append(d.out.Findings, fs...) }

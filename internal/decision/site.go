@@ -37,7 +37,7 @@ type planned struct {
 // are the objects that it will decide about, as far as they are known: what a ServiceEntry
 // says of the headers of one of them is left out, as Union does.
 func NewSite(w *mesh.World, pol *policy.Policy, judged ...metav1.Object) *Site {
-	s := &Site{world: w, policy: pol, plans: map[string]*planned{}, others: map[string][]finding.Finding{}}
+	s := &Site{world: w, policy: pol, plans: map[string]*planned{}}
 	if len(judged) > 0 {
 		s.judged = make(map[finding.Object]struct{}, len(judged))
 	}
@@ -68,6 +68,9 @@ func (s *Site) rulesOf(host string, vs *networkingv1.VirtualService) (mutate.Rul
 	p := s.planned(host)
 	if !p.asked {
 		p.asked = true
+		if only(vs, p.plan) {
+			return p.plan, p.err
+		}
 		return narrowed(p.plan, func(n mesh.Need) (mesh.Need, bool) {
 			_, n.Sources = run(n.Sources, vs)
 			return n, len(n.Sources) > 0
@@ -118,6 +121,16 @@ func byRoutes(plan mutate.RulePlan) map[*networkingv1.VirtualService]*mutate.Rul
 	return out
 }
 
+// only reports whether vs alone makes the needs of a plan.
+func only(vs *networkingv1.VirtualService, plan mutate.RulePlan) bool {
+	others := func(n mesh.Need) bool {
+		return len(n.Sources) == 0 || n.Sources[0].VirtualService != vs || n.Sources[len(n.Sources)-1].VirtualService != vs
+	}
+	ofOthers := func(c mutate.RuleChange) bool { return slices.ContainsFunc(c.Needs, others) }
+	return !slices.ContainsFunc(plan.Needs, others) && !slices.ContainsFunc(plan.Unmet, others) &&
+		!slices.ContainsFunc(plan.Desired, ofOthers) && !slices.ContainsFunc(plan.Changes, ofOthers)
+}
+
 // run returns the sources in vs, which are neighbours, and those after them.
 func run(all []mesh.Source, vs *networkingv1.VirtualService) (after, in []mesh.Source) {
 	start := slices.IndexFunc(all, func(s mesh.Source) bool { return s.VirtualService == vs })
@@ -142,13 +155,16 @@ func (s *Site) headersOfOthers(host string) []finding.Finding {
 		if _, itself := s.judged[mesh.ObjectOf(vs)]; itself {
 			continue
 		}
-		edits, _ := mutate.Headers(s.world, vs)
+		edits, _ := mutate.Headers(s.world.LeadsOf(vs))
 		for group := range byPlace(edits) {
 			f := headersMissing(vs, group)
 			f.Severity = finding.Warning
 			f.Remedy = "In mode enforce the reconciler adds them in a moment; without it, write the VirtualService again, for example with `kubectl replace -f FILE`."
 			out = append(out, f)
 		}
+	}
+	if s.others == nil {
+		s.others = map[string][]finding.Finding{}
 	}
 	s.others[host] = out
 	return out

@@ -243,7 +243,7 @@ func (w *World) gatewayNamespaces(selector map[string]string) []string {
 
 // appendSidecars appends the sidecar clients of a mesh VirtualService for host.
 func (w *World) appendSidecars(out []Client, vs *networkingv1.VirtualService, sources []string, host string) []Client {
-	var own set[string]
+	own := set[string]{list: make([]string, 0, 4)}
 	own.add(OtherNamespaces)
 	addNamed(&own, vs.Namespace, vs.Spec.GetExportTo())
 	if HostsTellPorts(vs) {
@@ -257,6 +257,7 @@ func (w *World) appendSidecars(out []Client, vs *networkingv1.VirtualService, so
 	}
 	// Of a popular host there are many namespaces, of which vs may be for one.
 	before := len(out)
+	out = slices.Grow(out, len(own.list)+len(w.namespacesOf(host)))
 	for _, namespaces := range [][]string{own.list, w.namespacesOf(host), sources} {
 		for _, ns := range namespaces {
 			if (len(sources) == 0 || slices.Contains(sources, ns)) && exportedTo(vs.Spec.GetExportTo(), vs.Namespace, ns) != invisible {
@@ -319,6 +320,7 @@ func (w *World) ClientsOf(host string) []Client {
 	everybody := &networkingv1.VirtualService{}
 	everybody.Namespace = w.entries.at(host)[0].Namespace
 	out := w.appendSidecars(nil, everybody, nil, host)
+	out = slices.Grow(out, len(out))
 	for _, c := range out {
 		c.Gateway = true
 		out = append(out, c)

@@ -31,8 +31,12 @@ func (w *World) Targets(vs *networkingv1.VirtualService, route *networking.HTTPR
 	if !w.MayBeTarget(host) {
 		return nil
 	}
+	return w.targets(w.Clients(vs, route, host), vs, d)
+}
+
+func (w *World) targets(clients []Client, vs *networkingv1.VirtualService, d *networking.Destination) []View {
 	var out []View
-	for _, c := range w.Clients(vs, route, host) {
+	for _, c := range clients {
 		out = w.appendViews(out, c, vs, d)
 	}
 	return slices.DeleteFunc(out, func(v View) bool {
@@ -44,8 +48,9 @@ func (w *World) Targets(vs *networkingv1.VirtualService, route *networking.HTTPR
 // Leads answers for the HTTP routes of one VirtualService what World does, and remembers it:
 // most of them lead to few places and have the same clients. It serves one goroutine.
 type Leads struct {
-	world   *World
-	vs      *networkingv1.VirtualService
+	World          *World
+	VirtualService *networkingv1.VirtualService
+
 	hosts   set[string]
 	clients [][]Client // by host
 	places  set[destination]
@@ -59,16 +64,18 @@ type destination struct {
 }
 
 // LeadsOf returns the Leads of vs.
-func (w *World) LeadsOf(vs *networkingv1.VirtualService) *Leads { return &Leads{world: w, vs: vs} }
+func (w *World) LeadsOf(vs *networkingv1.VirtualService) *Leads {
+	return &Leads{World: w, VirtualService: vs}
+}
 
 // Clients is World.Clients; its answer must not be changed.
 func (l *Leads) Clients(route *networking.HTTPRoute, host string) []Client {
 	if narrows(route.GetMatch()) {
-		return l.world.Clients(l.vs, route, host)
+		return l.World.Clients(l.VirtualService, route, host)
 	}
 	at, isNew := l.hosts.add(host)
 	if isNew {
-		l.clients = append(l.clients, l.world.Clients(l.vs, route, host))
+		l.clients = append(l.clients, l.World.Clients(l.VirtualService, route, host))
 	}
 	return l.clients[at]
 }
@@ -76,11 +83,16 @@ func (l *Leads) Clients(route *networking.HTTPRoute, host string) []Client {
 // Targets is World.Targets; its answer must not be changed.
 func (l *Leads) Targets(route *networking.HTTPRoute, d *networking.Destination) []View {
 	if narrows(route.GetMatch()) {
-		return l.world.Targets(l.vs, route, d)
+		return l.World.Targets(l.VirtualService, route, d)
 	}
-	at, isNew := l.places.add(destination{ResolveHost(d.GetHost(), l.vs.Namespace), d.GetPort().GetNumber(), d.GetPort() != nil})
+	host := ResolveHost(d.GetHost(), l.VirtualService.Namespace)
+	at, isNew := l.places.add(destination{host, d.GetPort().GetNumber(), d.GetPort() != nil})
 	if isNew {
-		l.targets = append(l.targets, l.world.Targets(l.vs, route, d))
+		var views []View
+		if l.World.MayBeTarget(host) {
+			views = l.World.targets(l.Clients(route, host), l.VirtualService, d)
+		}
+		l.targets = append(l.targets, views)
 	}
 	return l.targets[at]
 }
@@ -143,15 +155,9 @@ func (w *World) Needs(host string, always bool) []Need {
 	if !w.MayBeTarget(host) {
 		return nil
 	}
-	var g grouping
-	for _, vs := range w.routes[host] {
-		g.add(w, vs, host)
-	}
-	for _, v := range w.standing(host, always) {
-		g.need(v, "")
-	}
-	out := slices.Grow([]Need(nil), len(g.needs))
-	for _, n := range g.needs {
+	needs := w.unjudged(host, always)
+	out := slices.Grow([]Need(nil), len(needs))
+	for _, n := range needs {
 		out = w.appendJudged(out, n)
 	}
 	slices.SortStableFunc(out, func(a, b Need) int {
@@ -165,7 +171,39 @@ func (w *World) Needs(host string, always bool) []Need {
 	return out
 }
 
-// grouping collects the needs of a host, not judged yet.
+// routed are the needs of a host, not judged yet. Of the rules they hang on nothing but the
+// namespaces of the host, so they are the same before and after most changes of rules.
+type routed struct {
+	host   string
+	always bool
+	needs  []Need
+	// namespaces are those of the host, sorted, if that was asked.
+	namespaces []string
+	asked      bool
+}
+
+// unjudged returns the needs of a host without what is in force for them.
+func (w *World) unjudged(host string, always bool) []Need {
+	if r := w.routed.Load(); r != nil && r.host == host && r.always == always &&
+		(!r.asked || slices.Equal(r.namespaces, sorted(w.namespacesOf(host)))) {
+		return r.needs
+	}
+	var g grouping
+	for _, vs := range w.routes[host] {
+		g.add(w, vs, host)
+	}
+	for _, v := range w.standing(host, always) {
+		g.need(v, "")
+	}
+	r := &routed{host: host, always: always, needs: g.needs}
+	if r.namespaces, r.asked = w.namespaces.get(host); r.asked {
+		r.namespaces = sorted(r.namespaces)
+	}
+	w.routed.Store(r)
+	return g.needs
+}
+
+// grouping collects the needs of a host.
 type grouping struct {
 	needs []Need
 	keys  set[needKey]

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -107,10 +108,15 @@ type Options struct {
 // it is in use. All answers are in a fixed order.
 type World struct {
 	*indexes
-	// Instead of those of the indexes, see WithRules.
-	replaced *replacedRules
+	// rules are those for host in the place of those of before, nil: nothing is replaced. See
+	// WithRules.
+	host   string
+	rules  []*networkingv1.DestinationRule
+	before *World
 
-	namespaces memo[string, []string] // asked before
+	// What was asked before.
+	namespaces memo[string, []string]
+	routed     atomic.Pointer[routed]
 }
 
 // indexes are what NewWorld makes, and what no rule changes.
@@ -118,7 +124,7 @@ type indexes struct {
 	opts Options
 
 	entries  byHost[*networkingv1.ServiceEntry]        // oldest first
-	rules    byHost[*networkingv1.DestinationRule]     // by resolved host, as Istio sorts
+	allRules byHost[*networkingv1.DestinationRule]     // by resolved host, as Istio sorts
 	routes   map[string][]*networkingv1.VirtualService // by resolved destination host of HTTP routes
 	tlsHosts map[string][]*networkingv1.VirtualService // by resolved destination host of TLS routes
 	beside   map[string][]*networkingv1.VirtualService // by resolved destination host of TCP routes and mirrors
@@ -189,9 +195,9 @@ func NewWorld(objs Objects, opts Options) *World {
 	}
 	w.entries.sort(serviceOrder)
 	for _, dr := range objs.DestinationRules {
-		w.rules.add(RuleHost(dr), dr)
+		w.allRules.add(RuleHost(dr), dr)
 	}
-	w.rules.sort(istioRuleOrder)
+	w.allRules.sort(istioRuleOrder)
 	for _, vs := range objs.VirtualServices {
 		w.addVirtualService(vs)
 	}
@@ -272,29 +278,35 @@ func (w *World) WildcardServiceEntriesFor(host string) []*networkingv1.ServiceEn
 
 // RulesFor returns the DestinationRules for exactly host, in Istio's order.
 func (w *World) RulesFor(host string) []*networkingv1.DestinationRule {
-	for r := w.replaced; r != nil; r = r.before {
-		if r.host == host {
-			return r.rules
+	for ; w.before != nil; w = w.before {
+		if w.host == host {
+			return w.rules
 		}
 	}
-	return w.rules.at(host)
+	return w.allRules.at(host)
 }
 
 // rulesForTail returns the DestinationRules for exactly the wildcard with the tail.
 func (w *World) rulesForTail(tail string) []*networkingv1.DestinationRule {
-	for r := w.replaced; r != nil; r = r.before {
-		if IsWildcard(r.host) && r.host[1:] == tail {
-			return r.rules
+	for ; w.before != nil; w = w.before {
+		if IsWildcard(w.host) && w.host[1:] == tail {
+			return w.rules
 		}
 	}
-	return w.rules.wild[tail]
+	return w.allRules.wild[tail]
 }
 
-// replacedRules are those for one host, and what was replaced before.
-type replacedRules struct {
-	host   string
-	rules  []*networkingv1.DestinationRule
-	before *replacedRules
+// AnyRule reports whether a DestinationRule is for host or for a wildcard that covers it.
+func (w *World) AnyRule(host string) bool {
+	if len(w.RulesFor(host)) > 0 {
+		return true
+	}
+	for tail := range tails(host) {
+		if len(w.rulesForTail(tail)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // WithRules returns the world in which rules are all DestinationRules for exactly
@@ -302,7 +314,9 @@ type replacedRules struct {
 func (w *World) WithRules(host string, rules []*networkingv1.DestinationRule) *World {
 	rules = slices.Clone(rules)
 	slices.SortFunc(rules, istioRuleOrder)
-	return &World{indexes: w.indexes, replaced: &replacedRules{host, rules, w.replaced}}
+	out := &World{indexes: w.indexes, host: host, rules: rules, before: w}
+	out.routed.Store(w.routed.Load())
+	return out
 }
 
 // ServiceEntryHosts returns the distinct hosts that se speaks for. It may list the name of
