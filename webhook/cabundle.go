@@ -87,8 +87,17 @@ func (c *caBundles) Reconcile(ctx context.Context, _ reconcile.Request) (reconci
 		return bundles
 	})
 	c.trusted.see(append(held, more...), time.Now())
-	if err := errors.Join(err, moreErr); err != nil || current == nil {
-		return reconcile.Result{}, err
+	notRace := func(err error) error {
+		if err != nil && isRace(err) {
+			return nil
+		}
+		return err
+	}
+	switch failed := errors.Join(notRace(err), notRace(moreErr)); {
+	case failed != nil || current == nil:
+		return reconcile.Result{}, failed
+	case err != nil || moreErr != nil: // Another replica was first.
+		return reconcile.Result{RequeueAfter: raceRetry}, nil //nolint:nilerr // as said
 	}
 	if rest := time.Until(c.since.Add(authorityOverlap)); rest > 0 {
 		return reconcile.Result{RequeueAfter: rest}, nil
