@@ -149,7 +149,7 @@ func newShape(prefix bool, value string, fold bool) shape {
 func restrict(in []shape, u universe) []shape {
 	out := in[:0]
 	for _, s := range in {
-		if strings.ContainsFunc(s.value, func(r rune) bool { return !u.has(r) }) {
+		if strings.ContainsAny(s.value, u.excludes()) {
 			continue
 		}
 		if u == tokenText && s.value == "" {

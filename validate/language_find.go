@@ -377,17 +377,20 @@ func representative(lo, hi rune, u universe) rune {
 	return lo
 }
 
-// has: the character can occur.
-func (u universe) has(r rune) bool {
+// excludes are the characters that cannot occur.
+func (u universe) excludes() string {
 	switch u {
 	case pathText:
-		return r != '\n' && r != '?' && r != '#'
+		return "\n?#"
 	case queryText:
-		return r != '\n' && r != '&' && r != '#'
+		return "\n&#"
 	default:
-		return r != '\n'
+		return "\n"
 	}
 }
+
+// has: the character can occur.
+func (u universe) has(r rune) bool { return !strings.ContainsRune(u.excludes(), r) }
 
 // spoken: a client would send the character as it is.
 func spoken(r rune, u universe) bool {
@@ -403,8 +406,21 @@ func spoken(r rune, u universe) bool {
 
 // finish makes a specimen of a string that is one if a client would send it.
 func finish(s string, u universe) specimen {
+	if visible(s) && u != queryText && s != "" {
+		return specimen{s, found}
+	}
 	if strings.TrimSpace(s) != s || strings.ContainsFunc(s, func(r rune) bool { return !spoken(r, u) }) || s == "" && u == tokenText {
 		return specimen{outcome: unsure}
 	}
 	return specimen{s, found}
+}
+
+// visible: printable ASCII without the space, which a client sends as it is.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

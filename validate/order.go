@@ -7,10 +7,7 @@ package validate
 // proves it live; one earlier unit whose conditions follow from the unit's proves
 // it dead; what is left is decided by search. What exceeds the budget is unknown.
 
-import (
-	"math"
-	"slices"
-)
+import "slices"
 
 // A unit is one match entry at one gateway.
 type unit struct {
@@ -26,7 +23,8 @@ type unit struct {
 	optional bool
 
 	judged  bool    // one that its route is judged by
-	seq     int     // set by core.add
+	seq     int     // set by newCore: its place among the core's units
+	node    int32   // set by newCore: where it stands, by its first shape
 	verdict verdict // set by judge
 }
 
@@ -64,6 +62,7 @@ const (
 // core holds the earlier units, in order.
 type core struct {
 	gateways map[string]*gatewayIndex
+	units    []*unit // that are added, and that will be
 	w        *work
 	usual    usual
 	searches int // what searches may still spend
@@ -71,50 +70,90 @@ type core struct {
 	// narrow: of several units that cover one, name the one with the longest uri,
 	// not the first.
 	narrow bool
-	count  int
+	count  int // how many units are added
+	blurs  bool
+	// removes: all are added, and some may be taken out again.
+	removes bool
 }
 
-type gatewayIndex struct {
-	plain, fold trieNode // by the shapes without and with ignoreUriCase
-	folds       bool     // fold holds any
-	keys        []pivot  // of the last walk, for the next one
-	all         []*unit  // the catch-alls
+// newCore makes the core to which the units will be added, in this order.
+func newCore(w *work, usual usual, units []*unit) *core {
+	c := &core{gateways: map[string]*gatewayIndex{}, units: units, w: w, usual: usual, searches: searchShare}
+	type shapes struct{ plain, fold []placed }
+	all := map[string]*shapes{}
+	for i, u := range units {
+		u.seq, u.node = i, -1
+		if u.never != "" {
+			continue
+		}
+		c.blurs = c.blurs || u.vague || u.optional
+		of := all[u.gateway]
+		if of == nil {
+			of = &shapes{}
+			all[u.gateway] = of
+		}
+		for _, s := range u.uri.over {
+			to := &of.plain
+			if s.fold {
+				to = &of.fold
+			}
+			*to = append(*to, placed{s.value, u, s.fold})
+		}
+	}
+	for name, of := range all {
+		c.gateways[name] = &gatewayIndex{plain: newPathIndex(of.plain), fold: newPathIndex(of.fold)}
+	}
+	return c
 }
 
-func newCore(w *work, usual usual) *core {
-	return &core{gateways: map[string]*gatewayIndex{}, w: w, usual: usual, searches: searchShare}
-}
+// holds: u is one of the units of the core.
+func (c *core) holds(u *unit) bool { return u.seq < len(c.units) && c.units[u.seq] == u && u.node >= 0 }
 
-// add appends a unit to the earlier ones.
+// add appends the next unit to the earlier ones.
 func (c *core) add(u *unit) {
-	u.seq = c.count
 	c.count++
 	if u.never != "" {
 		return
 	}
 	g := c.gateways[u.gateway]
-	if g == nil {
-		g = &gatewayIndex{}
-		c.gateways[u.gateway] = g
-	}
 	if u.catchAll {
 		g.all = append(g.all, u)
 	}
 	key, keyed := pivotOf(u.conditions)
-	for _, s := range u.uri.over {
-		t := &g.plain
-		if s.fold {
-			t, g.folds = &g.fold, true
-		}
-		n := t.insert(s.value, u.seq)
+	c.eachNode(u, func(n *pathNode) {
+		n.left++
 		if !keyed {
 			n.units = append(n.units, u)
-			continue
+			return
 		}
 		if n.pivots == nil {
 			n.pivots = map[pivot][]*unit{}
 		}
 		n.pivots[key] = append(n.pivots[key], u)
+	})
+}
+
+// remove says that no question asks for u any more.
+func (c *core) remove(u *unit) {
+	if u.never == "" {
+		c.removes = true
+		c.eachNode(u, func(n *pathNode) { n.left-- })
+	}
+}
+
+func (c *core) eachNode(u *unit, do func(*pathNode)) {
+	g := c.gateways[u.gateway]
+	for i := range u.uri.over {
+		s := &u.uri.over[i]
+		x := g.plain
+		if s.fold {
+			x = g.fold
+		}
+		n := u.node
+		if i > 0 {
+			n = x.at(s.value)
+		}
+		do(&x[n])
 	}
 }
 
@@ -128,6 +167,15 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 	}
 	if c.w.left <= 0 {
 		return verdict{}
+	}
+	spent := 0
+	if c.narrow {
+		// No example is asked for, so what covers u is all. What a vain try took is booked where it is due.
+		left := c.w.left
+		if by := c.cover(u, skip); by != nil {
+			return verdict{state: Dead, by: []*unit{by}}
+		}
+		spent, c.w.left = left-c.w.left, left
 	}
 	s := &c.first
 	if !s.begin(c, u, skip) {
@@ -143,7 +191,9 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 			out.request, out.taker = s.request().telling(taker), taker
 		}
 	}
-	if by := c.cover(u, skip); by != nil {
+	if c.narrow {
+		c.w.spend(spent)
+	} else if by := c.cover(u, skip); by != nil {
 		out.by = []*unit{by}
 		return out
 	}
@@ -185,22 +235,19 @@ func (c *core) cover(u *unit, skip func(*unit) bool) *unit {
 		return nil
 	}
 	var by *unit
-	limit := math.MaxInt
-	// What contains all of u contains its first shape. The longest uri comes last.
-	g.walk(u.uri.over[0].value, u.conditions, &limit, c.w, func(units []*unit) bool {
+	limit := c.count - 1
+	// What contains all of u contains its first shape.
+	c.walk(u, u.uri.over[0].value, u.conditions, c.narrow, &limit, c.w, func(units []*unit) bool {
 		for _, o := range units {
 			if o.seq > limit {
 				break
 			}
 			if covers(o) {
-				by = o
-				if !c.narrow {
-					limit = o.seq
-				}
+				by, limit = o, o.seq
 				break
 			}
 		}
-		return c.w.left > 0
+		return c.w.left > 0 && (by == nil || !c.narrow)
 	})
 	return by
 }
@@ -216,8 +263,8 @@ func (c *core) firstTaker(s *search) (*unit, bool) {
 		return nil, false
 	}
 	var first *unit
-	limit := math.MaxInt
-	ok := g.walk(s.dims[0].value, s, &limit, s.w, func(units []*unit) bool {
+	limit := c.count - 1
+	ok := c.walk(s.u, s.dims[0].value, s, false, &limit, s.w, func(units []*unit) bool {
 		for _, o := range units {
 			if o.seq > limit {
 				break

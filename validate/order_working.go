@@ -79,7 +79,7 @@ func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arran
 
 func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arrangement {
 	a := &arranger{
-		f: f, c: newCore(w, f.usual), gone: make([]bool, len(f.routes)), by: map[int][]int{}, watchers: map[int][]int{},
+		f: f, c: newCore(w, f.usual, f.cover(never)), gone: make([]bool, len(f.routes)), by: map[int][]int{}, watchers: map[int][]int{},
 	}
 	a.duplicates, a.conflicts = map[int]int{}, map[int][]int{}
 	a.c.narrow = true
@@ -90,9 +90,9 @@ func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) ar
 			continue
 		}
 		left++
-		for _, u := range f.routes[i].cover {
-			a.c.add(u)
-		}
+	}
+	for _, u := range a.c.units {
+		a.c.add(u)
 	}
 	for i := range f.routes {
 		if by := deadBy[i]; len(by) > 0 && !a.gone[i] && !slices.ContainsFunc(by, func(o *unit) bool { return a.gone[o.route] }) {
@@ -114,6 +114,9 @@ func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) ar
 			i = a.leaveOut()
 		}
 		a.gone[i] = true
+		for _, u := range f.routes[i].cover {
+			a.c.remove(u)
+		}
 		delete(a.by, i)
 		for _, k := range a.watchers[i] {
 			if _, waits := a.by[k]; waits {

@@ -175,7 +175,7 @@ func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgeme
 		return nil
 	}
 	j := &judgement{flat: f, w: w, subjects: map[int]string{}}
-	c := newCore(w, f.usual)
+	c := newCore(w, f.usual, f.cover(nil))
 	for i := range f.routes {
 		if f.routes[i].http == nil {
 			continue
@@ -304,12 +304,12 @@ func (j *judgement) counted(out []finding.Finding, rest []item) []finding.Findin
 	}
 	var what []string
 	if n := len(routes); n > 0 {
-		what = append(what, count(n, "more dead route", "more dead routes")+": "+finding.Truncate(paths(routes), maxCondition))
+		what = append(what, count(n, "more dead route", "more dead routes")+": "+paths(routes, maxCondition))
 	} else {
 		f.Code = finding.IneffectiveMatch
 	}
 	if n := len(entries); n > 0 {
-		what = append(what, count(n, "more dead match", "more dead matches")+" in "+finding.Truncate(paths(slices.Compact(entries)), maxCondition))
+		what = append(what, count(n, "more dead match", "more dead matches")+" in "+paths(slices.Compact(entries), maxCondition))
 	}
 	f.Message = "And " + strings.Join(what, "; and ") + "."
 	return append(out, f)

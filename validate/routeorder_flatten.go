@@ -54,6 +54,21 @@ type flat struct {
 	usual usual
 }
 
+// cover returns the units by which the routes cover later ones, but for those in without.
+func (f *flat) cover(without map[int]bool) []*unit {
+	n := 0
+	for i := range f.routes {
+		n += len(f.routes[i].cover)
+	}
+	out := make([]*unit, 0, n)
+	for i := range f.routes {
+		if !without[i] {
+			out = append(out, f.routes[i].cover...)
+		}
+	}
+	return out
+}
+
 // gatewayOf names the gateway of a unit, one of several when it is any.
 func (f *flat) gatewayOf(u *unit) string {
 	if u.gateway == otherGateways && len(f.gateways) > 0 {

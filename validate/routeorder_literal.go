@@ -42,6 +42,9 @@ func nothingFound(vs *networkingv1.VirtualService) bool {
 		if len(open) > 0 && open[len(open)-1].route <= e.route {
 			return false
 		}
+		if !visible(e.path) || strings.ContainsAny(e.path, pathText.excludes()) {
+			return false // no client sends it as it is
+		}
 		if e.prefix {
 			open = append(open, e)
 		}
@@ -71,8 +74,7 @@ func pathEntries(vs *networkingv1.VirtualService) ([]pathEntry, bool) {
 	return out, true
 }
 
-// literalPath returns what an entry asks of the path if it asks for nothing else, and a client
-// would send that path as it is.
+// literalPath returns what an entry asks of the path; false if it asks for anything else.
 func literalPath(m *networking.HTTPMatchRequest) (path string, prefix, ok bool) {
 	if m == nil || m.IgnoreUriCase || m.Scheme != nil || m.Method != nil || m.Authority != nil ||
 		len(m.Headers) > 0 || len(m.WithoutHeaders) > 0 || len(m.QueryParams) > 0 ||
@@ -90,13 +92,5 @@ func literalPath(m *networking.HTTPMatchRequest) (path string, prefix, ok bool) 
 	default:
 		return "", false, false
 	}
-	if path == "" || path[0] != '/' {
-		return "", false, false
-	}
-	for _, c := range []byte(path) {
-		if c <= ' ' || c > '~' || c == '?' || c == '#' {
-			return "", false, false
-		}
-	}
-	return path, prefix, true
+	return path, prefix, strings.HasPrefix(path, "/")
 }

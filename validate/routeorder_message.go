@@ -254,7 +254,7 @@ func (j *judgement) remedy(it *item, by []*unit) string {
 		return text
 	}
 	if others, ok := a.conflicts[i]; ok {
-		return "No order makes " + httpPath(i) + " live beside " + finding.Truncate(paths(others), maxCondition) +
+		return "No order makes " + httpPath(i) + " live beside " + paths(others, maxCondition) +
 			", since each order leaves one of them without requests. Narrow or delete one of them."
 	}
 	if a.order == nil {
@@ -264,7 +264,7 @@ func (j *judgement) remedy(it *item, by []*unit) string {
 	text := ""
 	for anchor, routes := range a.moved {
 		if slices.Contains(routes, i) {
-			text = "Put " + finding.Truncate(paths(routes), maxCondition) + " before " + httpPath(anchor) + ". "
+			text = "Put " + paths(routes, maxCondition) + " before " + httpPath(anchor) + ". "
 		}
 	}
 	text += "The order that works"
@@ -286,5 +286,5 @@ func (j *judgement) orderText(order []int) string {
 			return text
 		}
 	}
-	return finding.Truncate(paths(order), readable)
+	return paths(order, readable)
 }

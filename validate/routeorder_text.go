@@ -208,21 +208,23 @@ func destination(r *networking.HTTPRoute) string {
 	return text
 }
 
-// paths lists route paths, runs of three and more as "spec.http[1] to spec.http[9]".
-func paths(routes []int) string {
-	var out []string
-	for i := 0; i < len(routes); {
+// paths lists route paths, runs of three and more as "spec.http[1] to spec.http[9]", cut.
+func paths(routes []int, most int) string {
+	var b strings.Builder
+	for i := 0; i < len(routes) && b.Len() <= most; { // what is behind is cut off
 		j := i
 		for j+1 < len(routes) && routes[j+1] == routes[j]+1 {
 			j++
 		}
-		if j-i >= 2 {
-			out = append(out, httpPath(routes[i])+" to "+httpPath(routes[j]))
-			i = j + 1
-			continue
+		if i > 0 {
+			b.WriteString(", ")
 		}
-		out = append(out, httpPath(routes[i]))
+		b.WriteString(httpPath(routes[i]))
+		if j-i >= 2 {
+			b.WriteString(" to " + httpPath(routes[j]))
+			i = j
+		}
 		i++
 	}
-	return strings.Join(out, ", ")
+	return finding.Truncate(b.String(), most)
 }

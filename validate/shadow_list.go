@@ -44,9 +44,10 @@ func (s *shadows) merge(order []*member, gateway string, port uint32) map[*membe
 	if out, known := s.merged[key]; known {
 		return out
 	}
-	c := newCore(s.w, s.self.flat.usual)
 	owner := map[*unit]int{}
 	out := map[*member]fates{}
+	var all []piece
+	var cover []*unit
 	for _, m := range order {
 		out[m] = fates{}
 	}
@@ -56,15 +57,23 @@ func (s *shadows) merge(order []*member, gateway string, port uint32) map[*membe
 				if p.unit.bare != bare || p.idle {
 					continue
 				}
-				u := at(p.unit, gateway)
-				owner[u] = k
-				out[m].note(p.route, c.decide(u), func(o *unit) taker {
-					return taker{of: order[owner[o]], unit: o, moved: owner[o] > k}
-				})
+				p.unit = at(p.unit, gateway)
+				owner[p.unit] = k
+				all = append(all, p)
 				if p.covers {
-					c.add(u)
+					cover = append(cover, p.unit)
 				}
 			}
+		}
+	}
+	c := newCore(s.w, s.self.flat.usual, cover)
+	for _, p := range all {
+		k := owner[p.unit]
+		out[order[k]].note(p.route, c.decide(p.unit), func(o *unit) taker {
+			return taker{of: order[owner[o]], unit: o, moved: owner[o] > k}
+		})
+		if p.covers {
+			c.add(p.unit)
 		}
 	}
 	settle(out)
@@ -97,21 +106,27 @@ func (s *shadows) own(order []*member) map[*member]fates {
 	if out, known := s.merged[key]; known {
 		return out
 	}
-	c := newCore(s.w, s.self.flat.usual)
 	owner := map[*unit]*member{}
 	out := map[*member]fates{}
+	var cover []*unit
+	for _, m := range order {
+		for _, u := range owned(s.piecesAt(m, meshGateway, 0), s.w) {
+			owner[u] = m
+			cover = append(cover, u)
+		}
+	}
+	c := newCore(s.w, s.self.flat.usual, cover)
 	for _, m := range order {
 		out[m] = fates{}
-		pieces := s.piecesAt(m, meshGateway, 0)
-		for _, p := range pieces {
+		for _, p := range s.piecesAt(m, meshGateway, 0) {
 			if p.idle {
 				continue
 			}
 			out[m].note(p.route, c.decide(at(p.unit, meshGateway)), func(o *unit) taker { return taker{of: owner[o], unit: o} })
 		}
-		for _, u := range owned(pieces, s.w) {
-			owner[u] = m
-			c.add(u)
+		for len(cover) > 0 && owner[cover[0]] == m {
+			c.add(cover[0])
+			cover = cover[1:]
 		}
 	}
 	settle(out)

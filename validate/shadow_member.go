@@ -174,19 +174,19 @@ func (s *shadows) piecesAt(m *member, gateway string, port uint32) []piece {
 		}
 	}
 	var out []piece
-	own := newCore(s.w, s.self.flat.usual)
-	cut := false
-	for i := range m.flat.routes {
-		for _, u := range m.flat.routes[i].cover {
-			if u.gateway != from || port != 0 && !onPort(u, port) {
-				continue
-			}
-			c := at(u, gateway)
-			idle := own.decide(c).state == Dead
-			own.add(c)
-			out = append(out, piece{unit: c, route: i, idle: idle, covers: !idle && !cut})
-			cut = cut || u.bare
+	var units []*unit
+	for _, u := range m.flat.cover(nil) {
+		if u.gateway == from && (port == 0 || onPort(u, port)) {
+			units = append(units, at(u, gateway))
 		}
+	}
+	own := newCore(s.w, s.self.flat.usual, units)
+	cut := false
+	for _, u := range units {
+		idle := own.decide(u).state == Dead
+		own.add(u)
+		out = append(out, piece{unit: u, route: u.route, idle: idle, covers: !idle && !cut})
+		cut = cut || u.bare
 	}
 	m.pieces[key] = out
 	return out

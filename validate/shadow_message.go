@@ -281,7 +281,7 @@ func (s *shadow) placesText() string {
 
 func (s *shadow) routesText() string {
 	if len(s.routes) > maxNamed {
-		return finding.Truncate(paths(s.routes), maxCondition)
+		return paths(s.routes, maxCondition)
 	}
 	var out []string
 	for _, i := range s.routes {
