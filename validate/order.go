@@ -7,8 +7,6 @@ package validate
 // proves it live; one earlier unit whose conditions follow from the unit's proves
 // it dead; what is left is decided by search. What exceeds the budget is unknown.
 
-import "slices"
-
 // A unit is one match entry at one gateway.
 type unit struct {
 	*conditions
@@ -25,6 +23,7 @@ type unit struct {
 	judged  bool    // one that its route is judged by
 	seq     int     // set by newCore: its place among the core's units
 	node    int32   // set by newCore: where it stands, by its first shape
+	gone    bool    // set by core.remove
 	verdict verdict // set by judge
 }
 
@@ -82,7 +81,7 @@ func newCore(w *work, usual usual, units []*unit) *core {
 	type shapes struct{ plain, fold []placed }
 	all := map[string]*shapes{}
 	for i, u := range units {
-		u.seq, u.node = i, -1
+		u.seq, u.node, u.gone = i, -1, false
 		if u.never != "" {
 			continue
 		}
@@ -135,6 +134,7 @@ func (c *core) add(u *unit) {
 
 // remove says that no question asks for u any more.
 func (c *core) remove(u *unit) {
+	u.gone = true
 	if u.never == "" {
 		c.removes = true
 		c.eachNode(u, func(n *pathNode) { n.left-- })
@@ -158,10 +158,12 @@ func (c *core) eachNode(u *unit, do func(*pathNode)) {
 }
 
 // decide answers for a unit behind those added.
-func (c *core) decide(u *unit) verdict { return c.decideAmong(u, nil) }
+func (c *core) decide(u *unit) verdict { return c.decideWithout(u, noRoute) }
 
-// decideAmong leaves out the units that skip names.
-func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
+const noRoute = -1
+
+// decideWithout leaves out the units of a route, and those that are removed.
+func (c *core) decideWithout(u *unit, without int) verdict {
 	if u.never != "" {
 		return verdict{state: Dead}
 	}
@@ -172,13 +174,13 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 	if c.narrow {
 		// No example is asked for, so what covers u is all. What a vain try took is booked where it is due.
 		left := c.w.left
-		if by := c.cover(u, skip); by != nil {
+		if by := c.cover(u, without); by != nil {
 			return verdict{state: Dead, by: []*unit{by}}
 		}
 		spent, c.w.left = left-c.w.left, left
 	}
 	s := &c.first
-	if !s.begin(c, u, skip) {
+	if !s.begin(c, u, without) {
 		return verdict{} // never would have said so: the budget has ended
 	}
 	taker, known := c.firstTaker(s)
@@ -193,7 +195,7 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 	}
 	if c.narrow {
 		c.w.spend(spent)
-	} else if by := c.cover(u, skip); by != nil {
+	} else if by := c.cover(u, without); by != nil {
 		out.by = []*unit{by}
 		return out
 	}
@@ -218,72 +220,41 @@ func (c *core) decideAmong(u *unit, skip func(*unit) bool) verdict {
 }
 
 // cover returns one unit that covers u: the first catch-all, else the first.
-func (c *core) cover(u *unit, skip func(*unit) bool) *unit {
+func (c *core) cover(u *unit, without int) *unit {
 	g := c.gateways[u.gateway]
 	if g == nil {
 		return nil
 	}
-	covers := func(o *unit) bool {
-		return c.w.spend(2+len(o.conds)) && !o.optional && (skip == nil || !skip(o)) && o.covers(u.conditions, c.w)
-	}
 	if !c.narrow {
-		if i := slices.IndexFunc(g.all, covers); i >= 0 {
-			return g.all[i]
+		for _, o := range g.all {
+			if c.covers(o, u, without) {
+				return o
+			}
 		}
 	}
 	if len(u.uri.over) == 0 {
 		return nil
 	}
-	var by *unit
-	limit := c.count - 1
 	// What contains all of u contains its first shape.
-	c.walk(u, u.uri.over[0].value, u.conditions, c.narrow, &limit, c.w, func(units []*unit) bool {
-		for _, o := range units {
-			if o.seq > limit {
-				break
-			}
-			if covers(o) {
-				by, limit = o, o.seq
-				break
-			}
-		}
-		return c.w.left > 0 && (by == nil || !c.narrow)
-	})
-	return by
+	v := visitor{core: c, u: u, without: without, w: c.w, upward: c.narrow}
+	v.walk(u.uri.over[0].value)
+	return v.found
+}
+
+func (c *core) covers(o, u *unit, without int) bool {
+	return c.w.spend(2+len(o.conds)) && !o.optional && !o.gone && o.route != without && o.covers(u.conditions, c.w)
 }
 
 // firstTaker returns the first unit that takes, or may take, the request; false
 // past the budget.
 func (c *core) firstTaker(s *search) (*unit, bool) {
-	g := c.gateways[s.u.gateway]
-	if g == nil {
+	if c.gateways[s.u.gateway] == nil {
 		return nil, true
 	}
 	if s.dims[0].blurred {
 		return nil, false
 	}
-	var first *unit
-	limit := c.count - 1
-	ok := c.walk(s.u, s.dims[0].value, s, false, &limit, s.w, func(units []*unit) bool {
-		for _, o := range units {
-			if o.seq > limit {
-				break
-			}
-			if s.w.left <= 0 {
-				return false
-			}
-			if s.skip != nil && s.skip(o) {
-				continue
-			}
-			yes, known := s.takenBy(o)
-			if !known && (o.vague || o.optional) {
-				s.blurred = true
-			} else if yes || !known {
-				first, limit = o, o.seq
-				break
-			}
-		}
-		return true
-	})
-	return first, ok
+	v := visitor{core: c, u: s.u, s: s, without: s.without, w: s.w}
+	ok := v.walk(s.dims[0].value)
+	return v.found, ok
 }

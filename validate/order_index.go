@@ -153,9 +153,6 @@ func lastSegment(path string) (string, bool) {
 	return path[i+1:], i >= 0
 }
 
-// A pivoter tells which pivots to look for, once a node holds any.
-type pivoter interface{ pivots(out []pivot) []pivot }
-
 // pivots returns those that a unit which takes the request can have.
 func (s *search) pivots(out []pivot) []pivot {
 	if last, ok := lastSegment(s.dims[0].value); ok {
@@ -189,49 +186,83 @@ var alwaysNamed = []condition{
 	{class: classHeader, name: ":scheme"},
 }
 
-// walk visits the units at the gateway of u whose uri may contain value, those with a pivot only
-// if it is among those of the pivoter, and none that come after the limit, until visit returns
-// false; up, those with the longest uri first. It returns false if that or the budget ended it.
-func (c *core) walk(u *unit, value string, of pivoter, up bool, limit *int, w *work, visit func([]*unit) bool) bool {
-	g := c.gateways[u.gateway]
-	v := visitor{core: c, of: of, upward: up, limit: limit, w: w, visit: visit, index: g}
-	if up {
-		return v.up(g.fold, c.start(g.fold, u, value, true)) && v.up(g.plain, c.start(g.plain, u, value, false))
+// A visitor walks along the units whose uri may contain a value: to find the first that takes the
+// request of s, or, without s, one that covers u.
+type visitor struct {
+	core  *core
+	index *gatewayIndex
+	u     *unit
+	s     *search
+	w     *work
+	// without is a route that is left out, noRoute for none.
+	without int
+	// upward: the longest uri comes first, and the first that is found is the answer.
+	upward bool
+	limit  int // what comes after it is of no account
+	found  *unit
+	keys   []pivot
+}
+
+// walk returns false if the budget ended it.
+func (v *visitor) walk(value string) bool {
+	v.index, v.limit = v.core.gateways[v.u.gateway], v.core.count-1
+	x, y := v.index.plain, v.index.fold
+	if v.upward {
+		return v.up(y, v.start(y, value, true)) && v.up(x, v.start(x, value, false))
 	}
-	return v.down(g.plain, c.start(g.plain, u, value, false)) && v.down(g.fold, c.start(g.fold, u, value, true))
+	return v.down(x, v.start(x, value, false)) && v.down(y, v.start(y, value, true))
+}
+
+// meet looks at units that are in order.
+func (v *visitor) meet(units []*unit) bool {
+	for _, o := range units {
+		if o.seq > v.limit {
+			break
+		}
+		if v.s != nil && v.w.left <= 0 {
+			return false
+		}
+		if v.takes(o) {
+			v.found, v.limit = o, o.seq
+			break
+		}
+	}
+	return v.s != nil || v.w.left > 0 && (v.found == nil || !v.upward)
+}
+
+func (v *visitor) takes(o *unit) bool {
+	if v.s == nil {
+		return v.core.covers(o, v.u, v.without)
+	}
+	if o.gone || o.route == v.without {
+		return false
+	}
+	yes, known := v.s.takenBy(o)
+	if !known && (o.vague || o.optional) {
+		v.s.blurred = true
+		return false
+	}
+	return yes || !known
 }
 
 // start is the node at which the walk for a value begins.
-func (c *core) start(x pathIndex, u *unit, value string, fold bool) int32 {
+func (v *visitor) start(x pathIndex, value string, fold bool) int32 {
 	if len(x) == 0 {
 		return -1
 	}
 	if fold {
 		value = lower(value)
 	}
-	if c.holds(u) && u.uri.over[0].fold == fold && x[u.node].value == value {
+	if u := v.u; v.core.holds(u) && u.uri.over[0].fold == fold && x[u.node].value == value {
 		return u.node
 	}
 	return x.at(value)
 }
 
-// A visitor is one walk.
-type visitor struct {
-	core  *core
-	index *gatewayIndex
-	of    pivoter
-	// upward: within a node too, the last comes first.
-	upward bool
-	limit  *int
-	w      *work
-	visit  func([]*unit) bool
-	keys   []pivot
-}
-
 // down visits the node and what it begins with, the shortest first. That which has the first unit
 // goes before, since most walks look for that one; but what blurs is found in order.
 func (v *visitor) down(x pathIndex, n int32) bool {
-	if n < 0 || int(x[n].first) > *v.limit {
+	if n < 0 || int(x[n].first) > v.limit {
 		return true
 	}
 	before := int32(-1)
@@ -240,7 +271,7 @@ func (v *visitor) down(x pathIndex, n int32) bool {
 		if !v.at(x, before) {
 			return false
 		}
-		if *v.limit <= int(x[n].first) {
+		if v.limit <= int(x[n].first) {
 			return true
 		}
 	}
@@ -286,7 +317,11 @@ func (v *visitor) at(x pathIndex, i int32) bool {
 		return true
 	}
 	if len(n.pivots) > 0 && v.keys == nil {
-		v.keys = v.of.pivots(v.index.keys[:0])
+		if v.keys = v.index.keys[:0]; v.s != nil {
+			v.keys = v.s.pivots(v.keys)
+		} else {
+			v.keys = v.u.pivots(v.keys)
+		}
 		v.index.keys = v.keys
 	}
 	edge := len(n.value)
@@ -296,7 +331,7 @@ func (v *visitor) at(x pathIndex, i int32) bool {
 	if !v.w.spend(3 + edge/16) {
 		return false
 	}
-	if !v.upward && len(n.units) > 0 && !v.visit(n.units) {
+	if !v.upward && len(n.units) > 0 && !v.meet(n.units) {
 		return false
 	}
 	if len(n.pivots) > 0 {
@@ -305,10 +340,10 @@ func (v *visitor) at(x pathIndex, i int32) bool {
 			if v.upward {
 				k = len(v.keys) - 1 - i
 			}
-			if units := n.pivots[v.keys[k]]; len(units) > 0 && !v.visit(units) {
+			if units := n.pivots[v.keys[k]]; len(units) > 0 && !v.meet(units) {
 				return false
 			}
 		}
 	}
-	return !v.upward || len(n.units) == 0 || v.visit(n.units)
+	return !v.upward || len(n.units) == 0 || v.meet(n.units)
 }

@@ -135,7 +135,7 @@ func (a *arranger) ask(i int) {
 	var by []*unit
 	live := len(a.f.routes[i].judged) == 0
 	for _, u := range a.f.routes[i].judged {
-		v := a.c.decideAmong(u, func(o *unit) bool { return o.route == i || a.gone[o.route] })
+		v := a.c.decideWithout(u, i)
 		if v.state != Dead {
 			live = true
 			break

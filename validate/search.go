@@ -13,10 +13,11 @@ package validate
 import "slices"
 
 type search struct {
-	c    *core
-	u    *unit
-	skip func(*unit) bool
-	w    *work
+	c *core
+	u *unit
+	// without is a route that is left out.
+	without int
+	w       *work
 	// dims[0] is the path; the others those that atoms were asked of.
 	dims []dimension
 	// path holds the first atom of dims[0].
@@ -29,8 +30,8 @@ type search struct {
 }
 
 // begin chooses a first request; false when u takes none.
-func (s *search) begin(c *core, u *unit, skip func(*unit) bool) bool {
-	*s = search{c: c, u: u, skip: skip, w: c.w, dims: s.dims[:0]}
+func (s *search) begin(c *core, u *unit, without int) bool {
+	*s = search{c: c, u: u, without: without, w: c.w, dims: s.dims[:0]}
 	s.path[0] = u.uriAtom()
 	s.dims = append(s.dims, dimension{class: classPath, atoms: s.path[:]})
 	for i := range u.conds {
@@ -191,7 +192,7 @@ func (s *search) covering() []*unit {
 	const most = 16
 	for i := len(by) - 1; i >= 0 && len(by) > 1 && len(by) <= most; i-- {
 		var t search
-		if !t.begin(s.c, s.u, nil) {
+		if !t.begin(s.c, s.u, noRoute) {
 			break
 		}
 		t.w, t.closed = s.w, true
