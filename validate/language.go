@@ -49,16 +49,18 @@ type language struct {
 	kind, value string
 	fold        bool
 	over        []shape
+	one         [1]shape // that over holds, unless it is a regex's
 	exact       bool
 	// opaque: nothing is known but the name. Two of one name are equal, and no
 	// string can be tried: a JWT claim, or a regex that is too large for us.
 	opaque bool
 
-	runes   []rune             // of exact and prefix, once stepped through
-	regex   *syntax.Regexp     // of a regex
-	suffix  string             // that all strings of a regex end with
-	dfa     *automaton         // once needed
-	sampled *specimen          // once asked for
+	runes   []rune         // of exact and prefix, once stepped through
+	regex   *syntax.Regexp // of a regex
+	suffix  string         // that all strings of a regex end with
+	dfa     *automaton     // once needed
+	sampled specimen       // once asked for
+	asked   bool
 	within  map[*language]bool // what contains answered for another
 }
 
@@ -88,20 +90,22 @@ func (w *work) named(k languageKey) *language {
 	if l := w.languages[k]; l != nil {
 		return l
 	}
-	l := &language{universe: k.universe, kind: k.kind, value: k.value, fold: k.fold, exact: true}
+	l := w.newLanguage.next()
+	*l = language{universe: k.universe, kind: k.kind, value: k.value, fold: k.fold, exact: true}
+	l.over = l.one[:1]
 	switch k.kind {
 	case "exact":
-		l.over = []shape{newShape(false, k.value, k.fold)}
+		l.one[0] = newShape(false, k.value, k.fold)
 	case "prefix":
-		l.over = []shape{newShape(true, k.value, k.fold)}
+		l.one[0] = newShape(true, k.value, k.fold)
 	case "regex":
 		l.over, l.exact, l.regex = expandRegex(k.value, k.universe, w)
 		l.opaque = l.regex == nil
 		l.suffix = suffixOf(l.regex)
 	case claim:
-		l.over, l.exact, l.opaque = []shape{anything()}, false, true
+		l.one[0], l.exact, l.opaque = anything(), false, true
 	default:
-		l.over = []shape{anything()}
+		l.one[0] = anything()
 	}
 	l.over = fuse(restrict(l.over, k.universe))
 	w.languages[k] = l

@@ -30,8 +30,8 @@ type specimen struct {
 
 // sample returns a string of l; the same one each time.
 func (l *language) sample(w *work) specimen {
-	if l.sampled != nil {
-		return *l.sampled
+	if l.asked {
+		return l.sampled
 	}
 	s := specimen{outcome: none}
 	if len(l.over) > 0 {
@@ -40,7 +40,7 @@ func (l *language) sample(w *work) specimen {
 		}
 	}
 	if w.left > 0 {
-		l.sampled = &s
+		l.sampled, l.asked = s, true
 	}
 	return s
 }

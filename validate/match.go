@@ -8,7 +8,6 @@ package validate
 // contradict each other takes no request at all: never says why.
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,7 +112,7 @@ func (c *conditions) takesAll(w *work) bool {
 
 // newConditions reads one entry; nil takes every request, as in Istio.
 func newConditions(r *networking.HTTPMatchRequest, w *work) *conditions {
-	c := &conditions{}
+	c := w.newConditions.next()
 	c.uri = w.language(r.GetUri(), pathText, r.GetIgnoreUriCase())
 	if r == nil {
 		c.bare, c.catchAll = true, true
@@ -168,12 +167,17 @@ func newConditions(r *networking.HTTPMatchRequest, w *work) *conditions {
 	return c
 }
 
-// sortedKeys is for maps of which most are empty.
+// sortedKeys is for maps of which most are empty, or have one key.
 func sortedKeys[V any](m map[string]V) []string {
 	if len(m) == 0 {
 		return nil
 	}
-	return slices.Sorted(maps.Keys(m))
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // barePath is the path part of IsCatchAllRoute. A uri without a match type leaves

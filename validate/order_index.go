@@ -57,13 +57,18 @@ func newPathIndex(all []placed) pathIndex {
 		} else {
 			at = n
 		}
+		out[at].left++
 		out[at].first = min(out[at].first, int32(p.unit.seq)) //nolint:gosec // as above
 		if o := &p.unit.uri.over[0]; o.value == p.value && o.fold == p.fold {
 			p.unit.node = at
 		}
 	}
+	room := make([]*unit, len(all))
 	for i := range out {
 		n := &out[i]
+		// Most nodes have all of their units here; what has a pivot takes no room.
+		n.units, room = room[:0:n.left], room[n.left:]
+		n.left = 0
 		if n.parent >= 0 && out[n.parent].first < n.first {
 			n.first, n.firstAt = out[n.parent].first, out[n.parent].firstAt
 		}

@@ -342,7 +342,7 @@ func (j *judgement) arrange() arrangement {
 				deadBy[v.route] = v.by
 			}
 		}
-		w := &work{left: budget / 2, languages: j.w.languages}
+		w := &work{left: budget / 2, memory: j.w.memory}
 		a := arrange(j.flat, deadBy, never, w)
 		j.plan = &a
 	}

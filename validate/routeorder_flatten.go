@@ -80,21 +80,20 @@ func (f *flat) gatewayOf(u *unit) string {
 // flatten returns false when the object is too large to be judged.
 func flatten(vs *networkingv1.VirtualService, delegates Delegates, w *work) (*flat, bool) {
 	f := &flat{vs: vs, delegate: isDelegate(vs), routes: make([]routeUnits, len(vs.Spec.Http))}
-	entries := make([][]entry, len(vs.Spec.Http))
-	named := map[string]bool{}
-	total := 0
+	entries := make([]entry, 0, len(vs.Spec.Http))
+	ends := make([]int, len(vs.Spec.Http)) // of the entries of each route
 	for i, r := range vs.Spec.Http {
-		if r == nil {
-			continue
+		if r != nil {
+			entries = appendEntries(entries, vs, r, delegates)
 		}
-		entries[i] = routeEntries(vs, r, delegates)
-		if total += len(entries[i]); total > maxUnits {
+		if ends[i] = len(entries); len(entries) > maxUnits {
 			return nil, false
 		}
-		for _, e := range entries[i] {
-			for _, g := range e.gateways {
-				named[g] = true
-			}
+	}
+	named := map[string]bool{}
+	for i := range entries {
+		for _, g := range entries[i].gateways {
+			named[g] = true
 		}
 	}
 	listed := f.listed(named)
@@ -116,10 +115,12 @@ func flatten(vs *networkingv1.VirtualService, delegates Delegates, w *work) (*fl
 	w, done := w.limited(w.left / 2)
 	defer done()
 	ports, namespaces := map[uint32]bool{}, map[string]bool{}
-	units := 0
-	for i := range entries {
-		f.routes[i].http = vs.Spec.Http[i]
-		for _, e := range entries[i] {
+	var newUnit slab[unit]
+	judged, cover := make([]*unit, 0, len(entries)), make([]*unit, 0, len(entries))
+	units, from := 0, 0
+	for i := range f.routes {
+		firstJudged, firstCover := len(judged), len(cover)
+		for _, e := range entries[from:ends[i]] {
 			at, unlisted := all, false
 			if len(e.gateways) > 0 {
 				at, unlisted = f.inForce(e.gateways, listed)
@@ -137,20 +138,21 @@ func flatten(vs *networkingv1.VirtualService, delegates Delegates, w *work) (*fl
 			if ns := e.match.GetSourceNamespace(); ns != "" {
 				namespaces[ns] = true
 			}
-			made := make([]unit, len(at))
-			for k, g := range at {
-				u := &made[k]
+			for _, g := range at {
+				u := newUnit.next()
 				*u = unit{conditions: c, gateway: g, route: i, entry: e.entry, via: e.via}
 				u.optional = g == meshGateway && len(e.match.GetGateways()) > 0 && len(e.match.GetSourceLabels()) > 0
 				u.judged = e.judged && (len(e.gateways) > 0 || listed[g])
 				if u.judged {
-					f.routes[i].judged = append(f.routes[i].judged, u)
+					judged = append(judged, u)
 				}
 				if e.covers {
-					f.routes[i].cover = append(f.routes[i].cover, u)
+					cover = append(cover, u)
 				}
 			}
 		}
+		from = ends[i]
+		f.routes[i] = routeUnits{vs.Spec.Http[i], slices.Clip(judged[firstJudged:]), slices.Clip(cover[firstCover:])}
 	}
 	f.usual = usualOf(vs, ports, namespaces)
 	return f, true
@@ -227,16 +229,21 @@ type entry struct {
 	judged, covers bool
 }
 
-func routeEntries(vs *networkingv1.VirtualService, r *networking.HTTPRoute, delegates Delegates) []entry {
+func appendEntries(out []entry, vs *networkingv1.VirtualService, r *networking.HTTPRoute, delegates Delegates) []entry {
+	from := len(out)
 	if r.Delegate == nil {
-		return ownEntries(r, vs.Namespace, func(m *networking.HTTPMatchRequest) *networking.HTTPMatchRequest { return m }, true)
+		return appendOwn(out, r, resolved(r.Match, vs.Namespace))
 	}
-	out := ownEntries(r, vs.Namespace, widened, false)
+	root := resolved(r.Match, vs.Namespace)
+	out = appendOwn(out, r, root)
+	for i := range out[from:] {
+		e := &out[from+i]
+		e.match, e.covers = widened(e.match), false
+	}
 	d := findDelegate(vs, r.Delegate, delegates)
 	if d == nil {
 		return out
 	}
-	root := resolved(r.Match, vs.Namespace)
 	for j, sub := range d.Spec.Http {
 		if sub == nil || sub.Delegate != nil { // Istio merges one level deep
 			continue
@@ -250,33 +257,32 @@ func routeEntries(vs *networkingv1.VirtualService, r *networking.HTTPRoute, dele
 				via: "VirtualService " + d.Namespace + "/" + d.Name + " " + httpPath(j),
 			})
 		}
-		if len(out) > maxUnits {
+		if len(out)-from > maxUnits {
 			break
 		}
 	}
 	return out
 }
 
-func ownEntries(r *networking.HTTPRoute, namespace string,
-	as func(*networking.HTTPMatchRequest) *networking.HTTPMatchRequest, covers bool,
-) []entry {
+func appendOwn(out []entry, r *networking.HTTPRoute, matches []*networking.HTTPMatchRequest) []entry {
 	if len(r.Match) == 0 {
-		return []entry{{entry: -1, judged: true, covers: covers}}
+		return append(out, entry{entry: -1, judged: true, covers: true})
 	}
-	out := make([]entry, 0, len(r.Match))
-	for j, m := range resolved(r.Match, namespace) {
-		m = as(m)
-		out = append(out, entry{match: m, gateways: gatewaySet(m.GetGateways()), entry: j, judged: true, covers: covers})
+	for j, m := range matches {
+		out = append(out, entry{match: m, gateways: gatewaySet(m.GetGateways()), entry: j, judged: true, covers: true})
 	}
 	return out
 }
 
 // resolved names gateways as Istio does before it merges or compares them.
 func resolved(in []*networking.HTTPMatchRequest, namespace string) []*networking.HTTPMatchRequest {
-	out := slices.Clone(in)
-	for i, m := range out {
+	out, cloned := in, false
+	for i, m := range in {
 		if len(m.GetGateways()) == 0 {
 			continue
+		}
+		if !cloned {
+			out, cloned = slices.Clone(in), true
 		}
 		c := mergeMatch(&networking.HTTPMatchRequest{}, m)
 		c.Gateways = make([]string, 0, len(m.Gateways))

@@ -207,7 +207,8 @@ func (s *search) covering() []*unit {
 
 // request returns the present request.
 func (s *search) request() *request {
-	r := &request{gateway: s.u.gateway, path: s.dims[0].value, usual: &s.c.usual}
+	r := s.w.newRequest.next()
+	*r = request{gateway: s.u.gateway, path: s.dims[0].value, usual: &s.c.usual}
 	for _, d := range s.dims[1:] {
 		if d.there {
 			r.values = append(r.values, requestValue{d.class, d.name, d.value})

@@ -3,8 +3,33 @@ package validate
 // work is what one judgement may spend, and what it has learnt of strings: equal
 // values in one object are one language, read and compiled once.
 type work struct {
-	left      int
-	languages map[languageKey]*language
+	left int
+	*memory
+}
+
+// memory is what all work of one judgement has in common.
+type memory struct {
+	languages     map[languageKey]*language
+	newLanguage   slab[language]
+	newConditions slab[conditions]
+	newRequest    slab[request]
+}
+
+// A slab hands out values, many for one allocation.
+type slab[T any] struct {
+	free []T
+	size int
+}
+
+func (s *slab[T]) next() *T {
+	if len(s.free) == 0 {
+		const most = 256
+		s.size = min(max(4, 2*s.size), most)
+		s.free = make([]T, s.size)
+	}
+	out := &s.free[0]
+	s.free = s.free[1:]
+	return out
 }
 
 // budget is what one judgement may spend; one unit of it is some 15 to 30 ns.
@@ -13,7 +38,7 @@ const budget = 2_000_000
 func newWork() *work { return newWorkOf(budget) }
 
 func newWorkOf(budget int) *work {
-	return &work{left: budget, languages: map[languageKey]*language{}}
+	return &work{left: budget, memory: &memory{languages: map[languageKey]*language{}}}
 }
 
 // spend returns false when the budget has ended.
@@ -22,11 +47,11 @@ func (w *work) spend(n int) bool {
 	return w.left > 0
 }
 
-// limited returns work with the same languages and at most n to spend; done books
+// limited returns work with the same memory and at most n to spend; done books
 // and returns what was spent.
 func (w *work) limited(n int) (limited *work, done func() int) {
 	n = min(n, w.left)
-	l := &work{left: n, languages: w.languages}
+	l := &work{left: n, memory: w.memory}
 	return l, func() int {
 		w.left -= n - l.left
 		return n - l.left
