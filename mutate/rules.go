@@ -116,7 +116,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	always := pol.Originate == policy.Always
 	plan.Needs = bare.Needs(host, always)
 
-	var lacking []mesh.Need
+	lacking := make([]mesh.Need, 0, len(plan.Needs))
 	for _, n := range plan.Needs {
 		if n.Lacks() {
 			lacking = append(lacking, n)
@@ -124,7 +124,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	}
 	// Those that have a rule first: what they get hangs on it, the others may do elsewhere.
 	slices.SortStableFunc(lacking, func(a, b mesh.Need) int { return cmp.Compare(ruleless(a), ruleless(b)) })
-	d := drafts{host: host, needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol}
+	d := drafts{host: host, name: mesh.RuleName(host, nil), needs: plan.Needs, users: users, root: w.RootNamespace(), pol: pol}
 	after := bare
 	for again := len(lacking) > 0; again; { // Each time with one rule less, or one need more: neither is found twice.
 		d.list = nil
@@ -150,7 +150,7 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	}
 
 	k := keeping{drafts: &d, plan: &plan, managed: managed, always: always, bare: bare, after: after}
-	if err := plan.compare(managed, users, k.inTheWay); err != nil {
+	if err := plan.compare(managed, users, &k); err != nil {
 		return plan, fmt.Errorf("failed to compare the DestinationRules of %s: %w", host, err)
 	}
 	return plan, nil
@@ -185,6 +185,7 @@ func withRule(rules []*networkingv1.DestinationRule, dr *networkingv1.Destinatio
 // drafts collects what the needs of a host ask for, one draft a rule.
 type drafts struct {
 	host  string
+	name  string // of a rule for all workloads
 	needs []mesh.Need
 	users []*networkingv1.DestinationRule // those for exactly the host
 	root  string
@@ -534,7 +535,7 @@ func (d *drafts) inject(dr *draft, n mesh.Need) {
 // fit moves the injections to where the policy that the draft carries along has
 // room for them: its needs saw different rules.
 func (dr *draft) fit() {
-	var fitting []Injection
+	fitting := dr.injections[:0]
 	for _, in := range dr.injections {
 		if in.Subset == "" {
 			in.Entry = slices.IndexFunc(dr.rule.Spec.GetTrafficPolicy().GetPortLevelSettings(), func(e *networking.TrafficPolicy_PortTrafficPolicy) bool {
@@ -579,9 +580,8 @@ func (d *drafts) frame(namespace string, exportTo []string, wildcard *mesh.Effec
 	out := &networkingv1.DestinationRule{
 		TypeMeta: metav1.TypeMeta{APIVersion: mesh.APIVersion, Kind: mesh.DestinationRuleKind},
 		ObjectMeta: metav1.ObjectMeta{
-			Name:      mesh.RuleName(d.host, nil),
+			Name:      d.name,
 			Namespace: namespace,
-			Labels:    map[string]string{mesh.ManagedByLabel: mesh.ManagedBy},
 		},
 	}
 	out.Spec.Host = d.host
@@ -626,7 +626,7 @@ func (d *drafts) changes() ([]RuleChange, error) {
 		if err != nil {
 			return nil, err
 		}
-		ports := make([]uint32, 0, len(dr.injections))
+		ports := make([]uint32, 0, len(dr.needs))
 		shared := !isPrivate(rule)
 		for _, n := range dr.needs {
 			ports = append(ports, n.Port.GetNumber())
@@ -650,6 +650,9 @@ func (d *drafts) changes() ([]RuleChange, error) {
 
 // finished returns the draft's rule with its injections.
 func (d *drafts) finished(dr *draft) (*networkingv1.DestinationRule, error) {
+	if dr.action == Create {
+		dr.rule.Labels = map[string]string{mesh.ManagedByLabel: mesh.ManagedBy}
+	}
 	if dr.action == Create && dr.carries == nil {
 		// It holds nothing yet, so nothing is inherited, and nothing in the way.
 		rule := dr.rule

@@ -86,8 +86,8 @@ func (k *keeping) with(rules []*networkingv1.DestinationRule) *mesh.World {
 func (k *keeping) open(w *mesh.World) int { return len(lacks(w.Needs(k.drafts.host, k.always))) }
 
 // compare fills in Changes and Surplus: what differs between Desired and the rules that
-// are there. inTheWay says whether a managed rule would be, if it were kept.
-func (p *RulePlan) compare(managed, users []*networkingv1.DestinationRule, inTheWay func(kept *networkingv1.DestinationRule) bool) error {
+// are there.
+func (p *RulePlan) compare(managed, users []*networkingv1.DestinationRule, k *keeping) error {
 	for _, c := range p.Desired {
 		if c.Action != Create {
 			continue
@@ -116,12 +116,12 @@ func (p *RulePlan) compare(managed, users []*networkingv1.DestinationRule, inThe
 			want := c
 			want.Rule = c.Rule.DeepCopy()
 			want.Rule.ResourceVersion = have.ResourceVersion
-			p.Surplus = append(p.Surplus, Surplus{Rule: have, Want: &want, Yields: inTheWay(wide.Rule)})
+			p.Surplus = append(p.Surplus, Surplus{Rule: have, Want: &want, Yields: k.inTheWay(wide.Rule)})
 		}
 	}
 	for _, have := range managed {
 		if !slices.ContainsFunc(p.Desired, func(c RuleChange) bool { return sameName(have, c.Rule) }) {
-			p.Surplus = append(p.Surplus, Surplus{Rule: have, Yields: inTheWay(have)})
+			p.Surplus = append(p.Surplus, Surplus{Rule: have, Yields: k.inTheWay(have)})
 		}
 	}
 	for _, have := range users {

@@ -55,9 +55,11 @@ func (w *World) Clients(vs *networkingv1.VirtualService, route *networking.HTTPR
 		}
 		return cmp.Compare(labelText(a.Labels), labelText(b.Labels))
 	})
-	return slices.CompactFunc(out, func(a, b Client) bool {
-		return a.Namespace == b.Namespace && a.Gateway == b.Gateway && a.Known == b.Known && maps.Equal(a.Labels, b.Labels)
-	})
+	return slices.CompactFunc(out, sameClient)
+}
+
+func sameClient(a, b Client) bool {
+	return a.Namespace == b.Namespace && a.Gateway == b.Gateway && a.Known == b.Known && maps.Equal(a.Labels, b.Labels)
 }
 
 // RootRoutes returns the routes that Istio replaces by those of the delegate vs,
@@ -243,26 +245,29 @@ func (w *World) gatewayNamespaces(selector map[string]string) []string {
 
 // appendSidecars appends the sidecar clients of a mesh VirtualService for host.
 func (w *World) appendSidecars(out []Client, vs *networkingv1.VirtualService, sources []string, host string) []Client {
-	own := set[string]{list: make([]string, 0, 4)}
-	own.add(OtherNamespaces)
-	addNamed(&own, vs.Namespace, vs.Spec.GetExportTo())
+	others := w.namespacesOf(host)
+	before := len(out)
+	out = slices.Grow(out, 2+len(vs.Spec.GetExportTo())+len(others)+len(sources))
+	add := func(ns string) {
+		if (len(sources) == 0 || slices.Contains(sources, ns)) && exportedTo(vs.Spec.GetExportTo(), vs.Namespace, ns) != invisible {
+			out = append(out, Client{Namespace: ns, Known: true})
+		}
+	}
+	add(OtherNamespaces)
+	eachNamed(vs.Namespace, vs.Spec.GetExportTo(), add)
 	if HostsTellPorts(vs) {
 		for _, pattern := range VirtualServiceHosts(vs) {
 			for _, h := range w.Hosts(pattern) {
 				for _, se := range w.entries.at(h) {
-					addNamed(&own, se.Namespace, se.Spec.GetExportTo())
+					eachNamed(se.Namespace, se.Spec.GetExportTo(), add)
 				}
 			}
 		}
 	}
 	// Of a popular host there are many namespaces, of which vs may be for one.
-	before := len(out)
-	out = slices.Grow(out, len(own.list)+len(w.namespacesOf(host)))
-	for _, namespaces := range [][]string{own.list, w.namespacesOf(host), sources} {
+	for _, namespaces := range [...][]string{others, sources} {
 		for _, ns := range namespaces {
-			if (len(sources) == 0 || slices.Contains(sources, ns)) && exportedTo(vs.Spec.GetExportTo(), vs.Namespace, ns) != invisible {
-				out = append(out, Client{Namespace: ns, Known: true})
-			}
+			add(ns)
 		}
 	}
 	added := out[before:]
@@ -284,12 +289,13 @@ func (w *World) namespacesOf(host string) []string {
 
 func (w *World) lookUpNamespaces(host string) []string {
 	var out set[string]
+	add := func(ns string) { out.add(ns) }
 	for _, se := range w.entries.at(host) {
-		addNamed(&out, se.Namespace, se.Spec.GetExportTo())
+		eachNamed(se.Namespace, se.Spec.GetExportTo(), add)
 	}
 	addRules := func(rules []*networkingv1.DestinationRule) {
 		for _, dr := range rules {
-			addNamed(&out, dr.Namespace, dr.Spec.GetExportTo())
+			eachNamed(dr.Namespace, dr.Spec.GetExportTo(), add)
 		}
 	}
 	addRules(w.RulesFor(host))
@@ -299,12 +305,12 @@ func (w *World) lookUpNamespaces(host string) []string {
 	return out.list
 }
 
-// addNamed adds an object's namespace, and those that it is exported to by name.
-func addNamed(to *set[string], namespace string, exportTo []string) {
-	to.add(namespace)
+// eachNamed does for an object's namespace, and those that it is exported to by name.
+func eachNamed(namespace string, exportTo []string, do func(namespace string)) {
+	do(namespace)
 	for _, e := range exportTo {
 		if e != ExportPublic && e != ExportPrivate && e != ExportNone {
-			to.add(e)
+			do(e)
 		}
 	}
 }

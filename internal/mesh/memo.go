@@ -2,24 +2,35 @@ package mesh
 
 import "sync"
 
-// memo remembers answers. Several goroutines may ask.
+// memo remembers answers: the first one in itself, since often it stays the only one. Several
+// goroutines may ask.
 type memo[K comparable, V any] struct {
-	mu    sync.Mutex
-	known map[K]V
+	mu     sync.Mutex
+	asked  bool
+	first  K
+	answer V
+	more   map[K]V
 }
 
 func (m *memo[K, V]) get(key K) (V, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v, ok := m.known[key]
+	if m.asked && m.first == key {
+		return m.answer, true
+	}
+	v, ok := m.more[key]
 	return v, ok
 }
 
 func (m *memo[K, V]) put(key K, v V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.known == nil {
-		m.known = map[K]V{}
+	if !m.asked || m.first == key {
+		m.asked, m.first, m.answer = true, key, v
+		return
 	}
-	m.known[key] = v
+	if m.more == nil {
+		m.more = map[K]V{}
+	}
+	m.more[key] = v
 }

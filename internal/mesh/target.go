@@ -46,15 +46,13 @@ func (w *World) targets(clients []Client, vs *networkingv1.VirtualService, d *ne
 }
 
 // Leads answers for the HTTP routes of one VirtualService what World does, and remembers it:
-// most of them lead to few places and have the same clients. It serves one goroutine.
+// most of them lead to few places and have the same clients.
 type Leads struct {
 	World          *World
 	VirtualService *networkingv1.VirtualService
 
-	hosts   set[string]
-	clients [][]Client // by host
-	places  set[destination]
-	targets [][]View // by place
+	clients memo[string, []Client] // by host
+	targets memo[destination, []View]
 }
 
 type destination struct {
@@ -73,11 +71,12 @@ func (l *Leads) Clients(route *networking.HTTPRoute, host string) []Client {
 	if narrows(route.GetMatch()) {
 		return l.World.Clients(l.VirtualService, route, host)
 	}
-	at, isNew := l.hosts.add(host)
-	if isNew {
-		l.clients = append(l.clients, l.World.Clients(l.VirtualService, route, host))
+	out, known := l.clients.get(host)
+	if !known {
+		out = l.World.Clients(l.VirtualService, route, host)
+		l.clients.put(host, out)
 	}
-	return l.clients[at]
+	return out
 }
 
 // Targets is World.Targets; its answer must not be changed.
@@ -86,15 +85,15 @@ func (l *Leads) Targets(route *networking.HTTPRoute, d *networking.Destination) 
 		return l.World.Targets(l.VirtualService, route, d)
 	}
 	host := ResolveHost(d.GetHost(), l.VirtualService.Namespace)
-	at, isNew := l.places.add(destination{host, d.GetPort().GetNumber(), d.GetPort() != nil})
-	if isNew {
-		var views []View
+	to := destination{host, d.GetPort().GetNumber(), d.GetPort() != nil}
+	out, known := l.targets.get(to)
+	if !known {
 		if l.World.MayBeTarget(host) {
-			views = l.World.targets(l.Clients(route, host), l.VirtualService, d)
+			out = l.World.targets(l.Clients(route, host), l.VirtualService, d)
 		}
-		l.targets = append(l.targets, views)
+		l.targets.put(to, out)
 	}
-	return l.targets[at]
+	return out
 }
 
 // ViewsOf returns what one client that executes a route of vs sees of a destination;
@@ -206,7 +205,7 @@ func (w *World) unjudged(host string, always bool) []Need {
 // grouping collects the needs of a host.
 type grouping struct {
 	needs []Need
-	keys  set[needKey]
+	more  map[needKey]int // their places, of more than a few
 	// Of the VirtualService at hand: the destinations that lead to the host, and how.
 	sources []Source
 	leadOf  []int
@@ -220,13 +219,44 @@ type needKey struct {
 	subset         string
 }
 
+func (n *Need) key() needKey {
+	c := n.Client
+	return needKey{c.Namespace, c.Gateway, c.Known, labelText(c.Labels), n.Port.GetNumber(), n.Subset}
+}
+
 // need returns the place of the need of a view.
 func (g *grouping) need(v View, subset string) int {
-	at, isNew := g.keys.add(needKey{v.Client.Namespace, v.Client.Gateway, v.Client.Known, labelText(v.Client.Labels), v.Port.GetNumber(), subset})
-	if isNew {
-		g.needs = append(g.needs, Need{View: v, Subset: subset})
+	n := Need{View: v, Subset: subset}
+	if at := g.find(&n); at >= 0 {
+		return at
+	}
+	at := len(g.needs)
+	g.needs = append(g.needs, n)
+	switch {
+	case g.more != nil:
+		g.more[n.key()] = at
+	case len(g.needs) > few:
+		g.more = make(map[needKey]int, 2*few)
+		for i := range g.needs {
+			g.more[g.needs[i].key()] = i
+		}
 	}
 	return at
+}
+
+func (g *grouping) find(n *Need) int {
+	if g.more != nil {
+		if at, ok := g.more[n.key()]; ok {
+			return at
+		}
+		return -1
+	}
+	for i := range g.needs {
+		if o := &g.needs[i]; sameClient(o.Client, n.Client) && o.Port.GetNumber() == n.Port.GetNumber() && o.Subset == n.Subset {
+			return i
+		}
+	}
+	return -1
 }
 
 // lead is what of a destination decides which needs it makes, of those for one host in one
@@ -259,9 +289,11 @@ func (g *grouping) add(w *World, vs *networkingv1.VirtualService, host string) {
 			}
 			at, isNew := leads.add(l)
 			if isNew {
-				var of []int
-				for _, v := range w.Targets(vs, r, to) {
-					of = append(of, g.need(v, l.subset))
+				views := w.Targets(vs, r, to)
+				of := make([]int, len(views))
+				g.needs = slices.Grow(g.needs, len(views))
+				for i, v := range views {
+					of[i] = g.need(v, l.subset)
 				}
 				needs = append(needs, of)
 			}
@@ -270,8 +302,17 @@ func (g *grouping) add(w *World, vs *networkingv1.VirtualService, host string) {
 	}
 	g.sources, g.leadOf = sources, leadOf
 	if len(needs) == 1 {
+		var shared []Source
 		for _, i := range needs[0] {
-			g.needs[i].Sources = append(g.needs[i].Sources, sources...)
+			n := &g.needs[i]
+			if n.Sources != nil {
+				n.Sources = append(n.Sources, sources...)
+				continue
+			}
+			if shared == nil {
+				shared = slices.Clip(slices.Clone(sources))
+			}
+			n.Sources = shared
 		}
 		return
 	}
