@@ -206,3 +206,17 @@ func TestChangesKeepTLSInCarriedEntries(t *testing.T) {
 		assert.Empty(t, got.Surplus)
 	}
 }
+
+// A rule that is as it should be is not written, also one that carries along what makes
+// little sense: two entries for one port, the second without the tls of the first.
+func TestEqualIsLeftAlone(t *testing.T) {
+	wildcard := "DestinationRule egress/wildcard {host: '*.vendor.com', subsets: [{name: v1, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: ISTIO_MUTUAL}}, {port: {number: 443}}]}}]}"
+	first := plan(t, twoPorts, meshRoute, wildcard)
+	require.Len(t, first.Changes, 1)
+	spec, err := json.Marshal(&first.Changes[0].Rule.Spec)
+	require.NoError(t, err)
+
+	again := plan(t, twoPorts, meshRoute, wildcard, fmt.Sprintf("DestinationRule egress/%s %s", managed, spec))
+	assert.Empty(t, again.Changes)
+	assert.Empty(t, again.Surplus)
+}
