@@ -101,14 +101,7 @@ type RulePlan struct {
 //     nowhere.
 func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 	plan := RulePlan{Host: host}
-	var managed, users []*networkingv1.DestinationRule
-	for _, dr := range w.RulesFor(host) {
-		if mesh.IsManaged(dr) {
-			managed = append(managed, dr)
-		} else {
-			users = append(users, dr)
-		}
-	}
+	managed, users := split(w.RulesFor(host))
 	bare := w
 	if len(managed) > 0 {
 		bare = w.WithRules(host, users)
@@ -154,6 +147,21 @@ func Rules(w *mesh.World, host string, pol *policy.Policy) (RulePlan, error) {
 		return plan, fmt.Errorf("failed to compare the DestinationRules of %s: %w", host, err)
 	}
 	return plan, nil
+}
+
+// split returns the managed rules, and the users'.
+func split(rules []*networkingv1.DestinationRule) (managed, users []*networkingv1.DestinationRule) {
+	for i, dr := range rules {
+		switch {
+		case !mesh.IsManaged(dr):
+			users = append(users, dr)
+		case len(managed) == i:
+			managed = rules[: i+1 : i+1] // So far all of them are.
+		default:
+			managed = append(managed, dr)
+		}
+	}
+	return managed, users
 }
 
 // lacks returns those of needs, which it changes, that lack TLS.

@@ -462,8 +462,9 @@ func tlsMissing(needs []mesh.Need, why, remedy string) []finding.Finding {
 func doubleTLS(w *mesh.World, plan mutate.RulePlan) []finding.Finding {
 	var out []finding.Finding
 	for _, c := range plan.Desired {
-		for _, n := range c.Needs {
-			if !n.Port.SpeaksTLS() {
+		for i, n := range c.Needs {
+			samePort := func(o mesh.Need) bool { return o.Port == n.Port }
+			if !n.Port.SpeaksTLS() || slices.ContainsFunc(c.Needs[:i], samePort) {
 				continue
 			}
 			object, path := mesh.ObjectOf(n.Port.Entry), portPath(n.Port)

@@ -26,7 +26,7 @@ func (w *World) CallsTakenBy(client Client, host string, port uint32) *networkin
 // before vs.
 func (w *World) takes(client Client, host string, port uint32, vs *networkingv1.VirtualService) (taker *networkingv1.VirtualService, before bool) {
 	for _, h := range HostAndWildcards(host) {
-		all := slices.Clone(w.hosts[keyOf(meshAt, h)])
+		all := slices.Clone(w.hosts.at(keyOf(meshAt, h)))
 		all = slices.DeleteFunc(all, func(vs *networkingv1.VirtualService) bool {
 			_, ok := Rank(vs, client.Namespace)
 			return !ok
@@ -88,7 +88,7 @@ func (w *World) CallersOf(host string) []Client {
 	var all []*networkingv1.VirtualService
 	var namespaces []string
 	for _, h := range HostAndWildcards(host) {
-		for _, vs := range w.hosts[keyOf(meshAt, h)] {
+		for _, vs := range w.hosts.at(keyOf(meshAt, h)) {
 			all = append(all, vs)
 			for _, r := range vs.Spec.GetHttp() {
 				for _, m := range r.GetMatch() {
@@ -109,7 +109,7 @@ func (w *World) CallersOf(host string) []Client {
 // routesAt reports whether a sidecar of client has a route of vs for port.
 func (w *World) routesAt(vs *networkingv1.VirtualService, client Client, port uint32) bool {
 	return slices.ContainsFunc(vs.Spec.GetHttp(), func(r *networking.HTTPRoute) bool {
-		if d := r.GetDelegate(); d != nil && w.virtual[DelegateName(vs, d)] == nil {
+		if d := r.GetDelegate(); d != nil && w.virtual.at(DelegateName(vs, d)) == nil {
 			return false
 		}
 		return len(r.GetMatch()) == 0 || slices.ContainsFunc(r.GetMatch(), func(m *networking.HTTPMatchRequest) bool {
@@ -131,20 +131,20 @@ func (w *World) ExternalHosts() []string {
 	external := func(se *networkingv1.ServiceEntry) bool {
 		return se.Spec.GetLocation() == networking.ServiceEntry_MESH_EXTERNAL
 	}
-	for h, entries := range w.entries.exact {
-		if slices.ContainsFunc(entries, external) {
-			found[h] = struct{}{}
+	for _, r := range w.entries.exact.rows {
+		if slices.ContainsFunc(r.value, external) {
+			found[r.key] = struct{}{}
 		}
 	}
-	for tail, entries := range w.entries.wild {
-		if slices.ContainsFunc(entries, external) {
-			found["*"+tail] = struct{}{}
+	for _, r := range w.entries.wild.rows {
+		if slices.ContainsFunc(r.value, external) {
+			found["*"+r.key] = struct{}{}
 		}
 	}
-	for _, routes := range []map[string][]*networkingv1.VirtualService{w.routes, w.tlsHosts, w.beside} {
-		for h := range routes {
-			if IsExternal(h) {
-				found[h] = struct{}{}
+	for _, routes := range [...]*lists[string, *networkingv1.VirtualService]{&w.routes, &w.tlsHosts, &w.beside} {
+		for _, r := range routes.rows {
+			if IsExternal(r.key) {
+				found[r.key] = struct{}{}
 			}
 		}
 	}

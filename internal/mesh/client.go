@@ -67,7 +67,7 @@ func sameClient(a, b Client) bool {
 // delegate itself, does not count (mergeVirtualServices); Destination is -1.
 func (w *World) RootRoutes(vs *networkingv1.VirtualService) []Source {
 	var out []Source
-	for _, root := range w.roots[nameOf(vs)] {
+	for _, root := range w.roots.at(nameOf(vs)) {
 		if IsDelegate(root) || exportedTo(vs.Spec.GetExportTo(), vs.Namespace, root.Namespace) == invisible {
 			continue
 		}
@@ -214,7 +214,7 @@ func GatewayNames(vs *networkingv1.VirtualService) []types.NamespacedName {
 
 // selector is that of a Gateway, nil of an unknown one.
 func (w *World) selector(name types.NamespacedName) map[string]string {
-	if gw := w.gateways[name]; gw != nil {
+	if gw := w.gateways.at(name); gw != nil {
 		return gw.Spec.GetSelector()
 	}
 	return nil
@@ -235,7 +235,7 @@ func (w *World) gatewayNamespaces(selector map[string]string) []string {
 			least = label{k, v}
 		}
 	}
-	for _, svc := range w.services[least] {
+	for _, svc := range w.services.at(least) {
 		if containsAll(svc.Spec.Selector, selector) {
 			namespaces = append(namespaces, svc.Namespace)
 		}

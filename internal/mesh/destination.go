@@ -22,7 +22,7 @@ func (w *World) RoutedService(client Client, host string) *Service {
 	if svc := w.Service(client, host); svc != nil || client.Gateway || IsWildcard(host) {
 		return svc
 	}
-	for _, se := range w.entries.exact[host] {
+	for _, se := range w.entries.exact.at(host) {
 		if se.Namespace == client.Namespace {
 			svc := newService(host, se)
 			svc.Unexported = true
@@ -81,7 +81,7 @@ func (w *World) serverPorts(vs *networkingv1.VirtualService, client Client) []ui
 	var out []uint32
 	for _, vs := range w.executed(vs) {
 		for _, name := range GatewayNames(vs) {
-			gw := w.gateways[name]
+			gw := w.gateways.at(name)
 			if gw == nil || !maps.Equal(gw.Spec.GetSelector(), client.Labels) {
 				continue
 			}

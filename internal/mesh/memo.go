@@ -9,7 +9,7 @@ type memo[K comparable, V any] struct {
 	asked  bool
 	first  K
 	answer V
-	more   map[K]V
+	more   table[K, V]
 }
 
 func (m *memo[K, V]) get(key K) (V, bool) {
@@ -18,8 +18,11 @@ func (m *memo[K, V]) get(key K) (V, bool) {
 	if m.asked && m.first == key {
 		return m.answer, true
 	}
-	v, ok := m.more[key]
-	return v, ok
+	if i := m.more.index(key); i >= 0 {
+		return m.more.rows[i].value, true
+	}
+	var none V
+	return none, false
 }
 
 func (m *memo[K, V]) put(key K, v V) {
@@ -29,8 +32,5 @@ func (m *memo[K, V]) put(key K, v V) {
 		m.asked, m.first, m.answer = true, key, v
 		return
 	}
-	if m.more == nil {
-		m.more = map[K]V{}
-	}
-	m.more[key] = v
+	m.more.put(key, v)
 }

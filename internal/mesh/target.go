@@ -116,7 +116,7 @@ func (w *World) appendViews(out []View, client Client, vs *networkingv1.VirtualS
 // MayBeTarget reports whether host is exact, not exempt, and listed by a
 // ServiceEntry.
 func (w *World) MayBeTarget(host string) bool {
-	return !IsWildcard(host) && len(w.entries.exact[host]) > 0 && !w.Exempt(host)
+	return !IsWildcard(host) && len(w.entries.exact.at(host)) > 0 && !w.Exempt(host)
 }
 
 // Exempt reports whether host is one of the hosts that are never targets.
@@ -188,7 +188,7 @@ func (w *World) unjudged(host string, always bool) []Need {
 		return r.needs
 	}
 	var g grouping
-	for _, vs := range w.routes[host] {
+	for _, vs := range w.routes.at(host) {
 		g.add(w, vs, host)
 	}
 	for _, v := range w.standing(host, always) {
@@ -206,9 +206,14 @@ func (w *World) unjudged(host string, always bool) []Need {
 type grouping struct {
 	needs []Need
 	more  map[needKey]int // their places, of more than a few
-	// Of the VirtualService at hand: the destinations that lead to the host, and how.
-	sources []Source
-	leadOf  []int
+	// sources are those of the VirtualService at hand.
+	sources []routedSource
+}
+
+// routedSource is a source and the place of its lead.
+type routedSource struct {
+	Source
+	lead int
 }
 
 type needKey struct {
@@ -273,7 +278,7 @@ func (g *grouping) add(w *World, vs *networkingv1.VirtualService, host string) {
 	var leads set[lead]
 	var needs [][]int // by lead
 	routes := min(len(vs.Spec.GetHttp()), 64)
-	sources, leadOf := slices.Grow(g.sources[:0], routes), slices.Grow(g.leadOf[:0], routes)
+	sources := slices.Grow(g.sources[:0], routes)
 	for ri, r := range vs.Spec.GetHttp() {
 		if !Sends(r) {
 			continue
@@ -297,28 +302,33 @@ func (g *grouping) add(w *World, vs *networkingv1.VirtualService, host string) {
 				}
 				needs = append(needs, of)
 			}
-			sources, leadOf = append(sources, Source{vs, ri, di}), append(leadOf, at)
+			sources = append(sources, routedSource{Source{vs, ri, di}, at})
 		}
 	}
-	g.sources, g.leadOf = sources, leadOf
-	if len(needs) == 1 {
-		var shared []Source
-		for _, i := range needs[0] {
-			n := &g.needs[i]
-			if n.Sources != nil {
-				n.Sources = append(n.Sources, sources...)
-				continue
+	g.sources = sources
+	if len(needs) != 1 {
+		for _, s := range sources {
+			for _, i := range needs[s.lead] {
+				g.needs[i].Sources = append(g.needs[i].Sources, s.Source)
 			}
-			if shared == nil {
-				shared = slices.Clip(slices.Clone(sources))
-			}
-			n.Sources = shared
 		}
 		return
 	}
-	for k, s := range sources {
-		for _, i := range needs[leadOf[k]] {
-			g.needs[i].Sources = append(g.needs[i].Sources, s)
+	var shared []Source // by the first who come
+	for _, i := range needs[0] {
+		n := &g.needs[i]
+		if n.Sources == nil && shared == nil {
+			shared = make([]Source, len(sources))
+			for k, s := range sources {
+				shared[k] = s.Source
+			}
+		}
+		if n.Sources == nil {
+			n.Sources = shared
+			continue
+		}
+		for _, s := range sources {
+			n.Sources = append(n.Sources, s.Source)
 		}
 	}
 }
@@ -398,9 +408,9 @@ func (w *World) Hosts(pattern string) []string {
 		return []string{pattern}
 	}
 	var out []string
-	for h := range w.entries.exact {
-		if WildcardFits(pattern, h) {
-			out = append(out, h)
+	for _, r := range w.entries.exact.rows {
+		if WildcardFits(pattern, r.key) {
+			out = append(out, r.key)
 		}
 	}
 	slices.Sort(out)

@@ -303,7 +303,7 @@ func (w *World) SharingHosts(vs *networkingv1.VirtualService, most int) []*netwo
 	}
 	var out set[*networkingv1.VirtualService]
 	for _, k := range sharedHostKeys(vs, w.Gateway) {
-		for _, o := range w.hosts[k] {
+		for _, o := range w.hosts.at(k) {
 			if nameOf(o) == nameOf(vs) {
 				continue
 			}
@@ -326,7 +326,9 @@ type sharingKey struct {
 }
 
 // Gateway returns the named Gateway, or nil.
-func (w *World) Gateway(name types.NamespacedName) *networkingv1.Gateway { return w.gateways[name] }
+func (w *World) Gateway(name types.NamespacedName) *networkingv1.Gateway {
+	return w.gateways.at(name)
+}
 
 // Rank is the group in which a proxy of namespace takes up the routes of vs
 // (initVirtualServices, VirtualServicesForGateway): 0 of its own namespace and not
@@ -374,7 +376,7 @@ func (w *World) GatewayNamespaces(name types.NamespacedName) []string {
 // SamePods reports whether one pod may execute both Gateways: it does not when
 // their selectors want different values of one label.
 func (w *World) SamePods(a, b types.NamespacedName) bool {
-	ga, gb := w.gateways[a], w.gateways[b]
+	ga, gb := w.gateways.at(a), w.gateways.at(b)
 	if ga == nil || gb == nil {
 		return true
 	}

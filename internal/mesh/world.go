@@ -123,16 +123,16 @@ type World struct {
 type indexes struct {
 	opts Options
 
-	entries  byHost[*networkingv1.ServiceEntry]        // oldest first
-	allRules byHost[*networkingv1.DestinationRule]     // by resolved host, as Istio sorts
-	routes   map[string][]*networkingv1.VirtualService // by resolved destination host of HTTP routes
-	tlsHosts map[string][]*networkingv1.VirtualService // by resolved destination host of TLS routes
-	beside   map[string][]*networkingv1.VirtualService // by resolved destination host of TCP routes and mirrors
-	hosts    map[hostAt][]*networkingv1.VirtualService // by what HostKeys tells
-	virtual  map[types.NamespacedName]*networkingv1.VirtualService
-	roots    map[types.NamespacedName][]*networkingv1.VirtualService // of a delegate
-	gateways map[types.NamespacedName]*networkingv1.Gateway
-	services map[label][]*corev1.Service // by one pair of the selector
+	entries  byHost[*networkingv1.ServiceEntry]          // oldest first
+	allRules byHost[*networkingv1.DestinationRule]       // by resolved host, as Istio sorts
+	routes   lists[string, *networkingv1.VirtualService] // by resolved destination host of HTTP routes
+	tlsHosts lists[string, *networkingv1.VirtualService] // by resolved destination host of TLS routes
+	beside   lists[string, *networkingv1.VirtualService] // by resolved destination host of TCP routes and mirrors
+	hosts    lists[hostAt, *networkingv1.VirtualService] // by what HostKeys tells
+	virtual  table[types.NamespacedName, *networkingv1.VirtualService]
+	roots    lists[types.NamespacedName, *networkingv1.VirtualService] // of a delegate
+	gateways table[types.NamespacedName, *networkingv1.Gateway]
+	services lists[label, *corev1.Service] // by one pair of the selector
 
 	// What was asked before.
 	known   memo[serviceKey, *Service]
@@ -143,46 +143,27 @@ type label struct{ key, value string }
 
 // byHost finds what is for a host, exact or a wildcard. The key of a wildcard is what
 // follows its "*", so that those that cover a host are found by the tails of its name.
-type byHost[T comparable] struct{ exact, wild map[string][]T }
+type byHost[T comparable] struct{ exact, wild lists[string, T] }
 
 func (m *byHost[T]) add(host string, v T) {
 	if IsWildcard(host) {
-		m.wild = put(m.wild, host[1:], v)
+		m.wild.add(host[1:], v)
 	} else {
-		m.exact = put(m.exact, host, v)
+		m.exact.add(host, v)
 	}
 }
 
 // at returns what is for exactly host, which may be a wildcard.
 func (m *byHost[T]) at(host string) []T {
 	if IsWildcard(host) {
-		return m.wild[host[1:]]
+		return m.wild.at(host[1:])
 	}
-	return m.exact[host]
+	return m.exact.at(host)
 }
 
 func (m *byHost[T]) sort(order func(a, b T) int) {
-	sortLists(m.exact, order)
-	sortLists(m.wild, order)
-}
-
-// put appends v to the list of k, unless it is the last one there, and returns lists.
-func put[K, V comparable](lists map[K][]V, k K, v V) map[K][]V {
-	list := lists[k]
-	if n := len(list); n > 0 && list[n-1] == v {
-		return lists
-	}
-	if lists == nil {
-		lists = map[K][]V{}
-	}
-	lists[k] = append(list, v)
-	return lists
-}
-
-func sortLists[K comparable, V any](lists map[K][]V, order func(a, b V) int) {
-	for _, list := range lists {
-		slices.SortFunc(list, order)
-	}
+	m.exact.sort(order)
+	m.wild.sort(order)
 }
 
 // NewWorld indexes objs. Cost is linear in their size.
@@ -201,43 +182,37 @@ func NewWorld(objs Objects, opts Options) *World {
 	for _, vs := range objs.VirtualServices {
 		w.addVirtualService(vs)
 	}
-	sortLists(w.routes, olderFirst)
-	sortLists(w.tlsHosts, olderFirst)
-	sortLists(w.beside, olderFirst)
-	sortLists(w.roots, olderFirst)
+	w.routes.sort(olderFirst)
+	w.tlsHosts.sort(olderFirst)
+	w.beside.sort(olderFirst)
+	w.roots.sort(olderFirst)
 	for _, gw := range objs.Gateways {
-		if w.gateways == nil {
-			w.gateways = map[types.NamespacedName]*networkingv1.Gateway{}
-		}
-		w.gateways[nameOf(gw)] = gw
+		w.gateways.put(nameOf(gw), gw)
 	}
 	for _, svc := range objs.Services {
 		for k, v := range svc.Spec.Selector {
-			w.services = put(w.services, label{k, v}, svc)
+			w.services.add(label{k, v}, svc)
 		}
 	}
 	return &World{indexes: w}
 }
 
 func (w *indexes) addVirtualService(vs *networkingv1.VirtualService) {
-	if w.virtual == nil {
-		w.virtual = map[types.NamespacedName]*networkingv1.VirtualService{}
-	}
-	w.virtual[nameOf(vs)] = vs
+	w.virtual.put(nameOf(vs), vs)
 	for h := range httpDestinations(vs) {
-		w.routes = put(w.routes, h, vs)
+		w.routes.add(h, vs)
 	}
 	for h := range tlsDestinations(vs) {
-		w.tlsHosts = put(w.tlsHosts, h, vs)
+		w.tlsHosts.add(h, vs)
 	}
 	for h := range besideDestinations(vs) {
-		w.beside = put(w.beside, h, vs)
+		w.beside.add(h, vs)
 	}
 	for k := range hostKeys(vs) {
-		w.hosts = put(w.hosts, k, vs)
+		w.hosts.add(k, vs)
 	}
 	for _, d := range DelegatesOf(vs) {
-		w.roots = put(w.roots, d, vs)
+		w.roots.add(d, vs)
 	}
 }
 
@@ -246,19 +221,19 @@ func (w *World) RootNamespace() string { return w.opts.RootNamespace }
 
 // VirtualService returns the named VirtualService, or nil.
 func (w *World) VirtualService(namespace, name string) *networkingv1.VirtualService {
-	return w.virtual[types.NamespacedName{Namespace: namespace, Name: name}]
+	return w.virtual.at(types.NamespacedName{Namespace: namespace, Name: name})
 }
 
 // RoutesTo returns the VirtualServices with an HTTP route to host, oldest first.
-func (w *World) RoutesTo(host string) []*networkingv1.VirtualService { return w.routes[host] }
+func (w *World) RoutesTo(host string) []*networkingv1.VirtualService { return w.routes.at(host) }
 
 // TLSRoutesTo returns the VirtualServices with a TLS (passthrough) route to
 // host, oldest first: their clients speak TLS themselves.
-func (w *World) TLSRoutesTo(host string) []*networkingv1.VirtualService { return w.tlsHosts[host] }
+func (w *World) TLSRoutesTo(host string) []*networkingv1.VirtualService { return w.tlsHosts.at(host) }
 
 // BesideTo returns the VirtualServices with a TCP route to host, or a mirror, oldest first:
 // no decision is about these.
-func (w *World) BesideTo(host string) []*networkingv1.VirtualService { return w.beside[host] }
+func (w *World) BesideTo(host string) []*networkingv1.VirtualService { return w.beside.at(host) }
 
 // ServiceEntriesFor returns the ServiceEntries that list exactly host, oldest
 // first, visible or not.
@@ -271,7 +246,7 @@ func (w *World) ServiceEntriesFor(host string) []*networkingv1.ServiceEntry {
 func (w *World) WildcardServiceEntriesFor(host string) []*networkingv1.ServiceEntry {
 	var out []*networkingv1.ServiceEntry
 	for tail := range tails(host) {
-		out = append(out, w.entries.wild[tail]...)
+		out = append(out, w.entries.wild.at(tail)...)
 	}
 	return out
 }
@@ -293,7 +268,7 @@ func (w *World) rulesForTail(tail string) []*networkingv1.DestinationRule {
 			return w.rules
 		}
 	}
-	return w.allRules.wild[tail]
+	return w.allRules.wild.at(tail)
 }
 
 // AnyRule reports whether a DestinationRule is for host or for a wildcard that covers it.
