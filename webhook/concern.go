@@ -19,7 +19,7 @@ import (
 // the metrics. It reads the informers alone. Too much costs time, too little waits for the
 // next full pass.
 type concern struct {
-	cached client.Reader
+	cached indexed
 	policy *policy.Policy
 }
 
@@ -31,18 +31,18 @@ func (c concern) hosts(ctx context.Context, o client.Object) []string {
 		host := mesh.RuleHost(o)
 		out = append(out, host)
 		// It may have stood in the way.
-		for _, se := range list(ctx, c.cached, &networkingv1.ServiceEntryList{}, indexRuleName, o.Name).Items {
+		for _, se := range list[*networkingv1.ServiceEntry](c.cached, indexRuleName, o.Name) {
 			out = append(out, slices.DeleteFunc(slices.Clone(mesh.ServiceEntryHosts(se)), func(h string) bool { return mesh.RuleName(h, nil) != o.Name })...)
 		}
 		if mesh.IsWildcard(host) {
-			for _, se := range list(ctx, c.cached, &networkingv1.ServiceEntryList{}, indexUnder, host).Items {
+			for _, se := range list[*networkingv1.ServiceEntry](c.cached, indexUnder, host) {
 				out = append(out, slices.DeleteFunc(slices.Clone(mesh.ServiceEntryHosts(se)), func(h string) bool { return !mesh.WildcardFits(host, h) })...)
 			}
 		}
 	case *networkingv1.ServiceEntry:
 		out = append(out, mesh.ServiceEntryHosts(o)...)
 		for _, h := range mesh.ServiceEntryHosts(o) {
-			out = append(out, c.hostsOfRoutes(ctx, c.routes(ctx, indexCalled, h))...)
+			out = append(out, c.hostsOfRoutes(ctx, c.routes(indexCalled, h))...)
 		}
 	case *corev1.Namespace:
 		in := o.Name
@@ -65,7 +65,7 @@ func (c concern) hosts(ctx context.Context, o client.Object) []string {
 			out = append(out, c.hosts(ctx, gw)...)
 		}
 	default:
-		out = c.hostsOfRoutes(ctx, c.executed(ctx, o))
+		out = c.hostsOfRoutes(ctx, c.executed(o))
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -77,13 +77,13 @@ func (c concern) virtualServices(ctx context.Context, o client.Object) []types.N
 	switch o := o.(type) {
 	case *networkingv1.ServiceEntry:
 		for _, h := range mesh.ServiceEntryHosts(o) {
-			routes = append(routes, c.routes(ctx, indexDestination, h)...)
-			routes = append(routes, c.routes(ctx, indexCalled, h)...)
+			routes = append(routes, c.routes(indexDestination, h)...)
+			routes = append(routes, c.routes(indexCalled, h)...)
 		}
 	case *corev1.Namespace:
 		routes = inNamespace(ctx, c.cached, &networkingv1.VirtualServiceList{}, o.Name).Items
 	default:
-		routes = c.executed(ctx, o)
+		routes = c.executed(o)
 	}
 	out := map[types.NamespacedName]struct{}{}
 	for _, vs := range routes {
@@ -113,14 +113,14 @@ func (c concern) objects(ctx context.Context, o client.Object) []objectKey {
 	}
 	_, route := o.(*networkingv1.VirtualService)
 	for _, host := range c.hosts(ctx, o) {
-		for _, se := range list(ctx, c.cached, &networkingv1.ServiceEntryList{}, indexHost, host).Items {
+		for _, se := range list[*networkingv1.ServiceEntry](c.cached, indexHost, host) {
 			add(mesh.ServiceEntryKind, se)
 		}
-		for _, dr := range list(ctx, c.cached, &networkingv1.DestinationRuleList{}, indexHost, host).Items {
+		for _, dr := range list[*networkingv1.DestinationRule](c.cached, indexHost, host) {
 			add(mesh.DestinationRuleKind, dr)
 		}
 		if !route {
-			for _, vs := range c.routes(ctx, indexDestination, host) {
+			for _, vs := range c.routes(indexDestination, host) {
 				add(mesh.VirtualServiceKind, vs)
 			}
 		}
@@ -130,17 +130,17 @@ func (c concern) objects(ctx context.Context, o client.Object) []objectKey {
 
 // executed returns the VirtualServices whose clients o decides: itself, those of a
 // Gateway, or those of the Gateways whose pods a Service may select.
-func (c concern) executed(ctx context.Context, o client.Object) []*networkingv1.VirtualService {
+func (c concern) executed(o client.Object) []*networkingv1.VirtualService {
 	switch o := o.(type) {
 	case *networkingv1.VirtualService:
 		return []*networkingv1.VirtualService{o}
 	case *networkingv1.Gateway:
-		return c.routes(ctx, indexGateway, keyOf(o).String())
+		return c.routes(indexGateway, keyOf(o).String())
 	case *corev1.Service:
 		var out []*networkingv1.VirtualService
 		for k, v := range o.Spec.Selector {
-			for _, gw := range list(ctx, c.cached, &networkingv1.GatewayList{}, indexSelector, mesh.SelectorPair(k, v)).Items {
-				out = append(out, c.routes(ctx, indexGateway, keyOf(gw).String())...)
+			for _, gw := range list[*networkingv1.Gateway](c.cached, indexSelector, mesh.SelectorPair(k, v)) {
+				out = append(out, c.routes(indexGateway, keyOf(gw).String())...)
 			}
 		}
 		return out
@@ -163,15 +163,15 @@ func (c concern) hostsOfRoutes(ctx context.Context, routes []*networkingv1.Virtu
 	return out
 }
 
-func (c concern) routes(ctx context.Context, index, key string) []*networkingv1.VirtualService {
-	return list(ctx, c.cached, &networkingv1.VirtualServiceList{}, index, key).Items
+func (c concern) routes(index, key string) []*networkingv1.VirtualService {
+	return list[*networkingv1.VirtualService](c.cached, index, key)
 }
 
 // list and inNamespace read the informers, where there is nothing to fail: they run and
 // have synced before the first event, and the indexes exist.
-func list[T client.ObjectList](ctx context.Context, cached client.Reader, into T, index, key string) T {
-	_ = cached.List(ctx, into, client.MatchingFields{index: key}, client.UnsafeDisableDeepCopy)
-	return into
+func list[T client.Object](cached indexed, index, key string) []T {
+	out, _ := byKey[T](cached, index, key)
+	return out
 }
 
 func inNamespace[T client.ObjectList](ctx context.Context, cached client.Reader, into T, namespace string) T {

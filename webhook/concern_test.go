@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,7 +36,7 @@ func (in informers) List(_ context.Context, into client.ObjectList, opts ...clie
 	for _, object := range in {
 		typed, ok := object.Typed.(client.Object)
 		if !ok || !strings.HasSuffix(fmt.Sprintf("%T", into), strings.TrimPrefix(fmt.Sprintf("%T", typed), "*")+"List") ||
-			o.Namespace != "" && o.Namespace != typed.GetNamespace() || o.FieldSelector != nil && !indexed(typed, o.FieldSelector.Requirements()[0]) {
+			o.Namespace != "" && o.Namespace != typed.GetNamespace() {
 			continue
 		}
 		found = append(found, typed)
@@ -44,15 +44,18 @@ func (in informers) List(_ context.Context, into client.ObjectList, opts ...clie
 	return meta.SetList(into, found)
 }
 
-func indexed(o client.Object, by fields.Requirement) bool {
-	return slices.ContainsFunc(indexes, func(ix struct {
-		object client.Object
-		name   string
-		keys   client.IndexerFunc
-	},
-	) bool {
-		return ix.name == by.Field && fmt.Sprintf("%T", ix.object) == fmt.Sprintf("%T", o) && slices.Contains(ix.keys(o), by.Value)
-	})
+func (in informers) byIndex(kind client.Object, index, key string) (found []any, err error) {
+	for _, ix := range indexes {
+		if ix.name != index || reflect.TypeOf(ix.object) != reflect.TypeOf(kind) {
+			continue
+		}
+		for _, o := range in {
+			if typed, ok := o.Typed.(client.Object); ok && slices.Contains(ix.keys(typed), key) {
+				found = append(found, typed)
+			}
+		}
+	}
+	return found, nil
 }
 
 // A switch of a namespace's mode concerns what may be written there, too.

@@ -10,8 +10,6 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -153,55 +151,39 @@ func newIndexReader(ctx context.Context, informers cache.Cache) (indexReader, er
 	return out, nil
 }
 
-// List implements client.Reader. What it takes from an index is the informer's own.
-func (in indexReader) List(ctx context.Context, into client.ObjectList, opts ...client.ListOption) error {
-	var o client.ListOptions
-	o.ApplyOptions(opts)
-	if o.FieldSelector == nil {
-		return in.Reader.List(ctx, into, opts...) //nolint:wrapcheck // as the reader says it
-	}
-	by := o.FieldSelector.Requirements()
-	if len(by) != 1 || by[0].Operator != selection.Equals || o.Namespace != "" || o.LabelSelector != nil || o.Limit != 0 ||
-		o.UnsafeDisableDeepCopy == nil || !*o.UnsafeDisableDeepCopy {
-		return fmt.Errorf("%T is listed by one key of one index, uncopied, and nothing else", into)
-	}
-	switch into := into.(type) {
-	case *networkingv1.ServiceEntryList:
-		return byIndex(in, by[0], &into.Items)
-	case *networkingv1.VirtualServiceList:
-		return byIndex(in, by[0], &into.Items)
-	case *networkingv1.DestinationRuleList:
-		return byIndex(in, by[0], &into.Items)
-	case *networkingv1.GatewayList:
-		return byIndex(in, by[0], &into.Items)
-	case *corev1.ServiceList:
-		var items []*corev1.Service
-		err := byIndex(in, by[0], &items)
-		for _, svc := range items {
-			into.Items = append(into.Items, *svc)
-		}
-		return err
-	}
-	return fmt.Errorf("%T has no index", into)
-}
-
-func byIndex[T client.Object](in indexReader, by fields.Requirement, into *[]T) error {
-	var kind T
+func (in indexReader) byIndex(kind client.Object, index, key string) ([]any, error) {
 	store := in.stores[reflect.TypeOf(kind)]
 	if store == nil || !store.HasSynced() {
-		return fmt.Errorf("the informer of %T has not synced", kind)
+		return nil, fmt.Errorf("the informer of %T has not synced", kind)
 	}
-	found, err := store.GetIndexer().ByIndex(by.Field, by.Value)
+	return store.GetIndexer().ByIndex(index, key) //nolint:wrapcheck // as the index says it
+}
+
+// indexed is what the informers hold. Whatever it hands out is theirs and must not be changed.
+type indexed interface {
+	client.Reader
+	// byIndex returns the objects of a kind, of which kind may be a nil pointer, that an index
+	// has for a key.
+	byIndex(kind client.Object, index, key string) ([]any, error)
+}
+
+// byKey returns the objects of a kind that an index has for a key.
+func byKey[T client.Object](in indexed, index, key string) ([]T, error) {
+	var kind T
+	found, err := in.byIndex(kind, index, key)
 	if err != nil {
-		return fmt.Errorf("failed to list %T by %s: %w", kind, by.Field, err)
+		return nil, fmt.Errorf("failed to list %T by %s %q: %w", kind, index, key, err)
 	}
-	*into = slices.Grow((*into)[:0], len(found))
+	if len(found) == 0 {
+		return nil, nil
+	}
+	out := make([]T, 0, len(found))
 	for _, o := range found {
 		if t, ok := o.(T); ok {
-			*into = append(*into, t)
+			out = append(out, t)
 		}
 	}
-	return nil
+	return out, nil
 }
 
 // cachedKinds are the kinds that the informers hold. All must have synced before

@@ -204,7 +204,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-func newAdmitter(mgr ctrl.Manager, cached client.Reader, cfg Config, m *metrics, synced func() bool) *Admitter {
+func newAdmitter(mgr ctrl.Manager, cached indexed, cfg Config, m *metrics, synced func() bool) *Admitter {
 	live := mgr.GetAPIReader()
 	return &Admitter{
 		policy: cfg.Policy,

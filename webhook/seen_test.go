@@ -19,7 +19,7 @@ import (
 
 // lateReader knows each object in a resource version, "" for none, until a time.
 type lateReader struct {
-	client.Reader
+	indexed
 	before, after string
 	change        time.Time
 }

@@ -23,7 +23,7 @@ import (
 
 // view takes from the informers the part of the mesh that matters for one object.
 type view struct {
-	cached client.Reader
+	cached indexed
 	live   client.Reader
 	// entries are the ServiceEntries as the API server has them now.
 	entries *freshList[*networkingv1.ServiceEntry]
@@ -55,7 +55,7 @@ func (v *view) hostWorld(ctx context.Context, pol *policy.Policy, host string, f
 	c := v.collector(pol, freshRules)
 	err := c.readRules(ctx)
 	if err == nil {
-		err = c.rulesFor(ctx, host) // also where no ServiceEntry lists it any more
+		err = c.rulesFor(host) // also where no ServiceEntry lists it any more
 	}
 	if err == nil {
 		err = c.host(ctx, host)
@@ -69,11 +69,12 @@ func (v *view) hostWorld(ctx context.Context, pol *policy.Policy, host string, f
 func (v *view) collector(pol *policy.Policy, freshRules map[string]struct{}) *collector {
 	return &collector{
 		view: v, policy: pol,
-		seen:    map[objectKey]struct{}{},
-		hosts:   map[string]struct{}{},
-		fresh:   map[types.NamespacedName]*networkingv1.ServiceEntry{},
-		rules:   map[string][]*networkingv1.DestinationRule{},
-		freshNS: freshRules,
+		seen:      map[objectKey]struct{}{},
+		hosts:     map[string]struct{}{},
+		wildcards: map[string]struct{}{},
+		fresh:     map[types.NamespacedName]*networkingv1.ServiceEntry{},
+		rules:     map[string][]*networkingv1.DestinationRule{},
+		freshNS:   freshRules,
 	}
 }
 
@@ -127,6 +128,8 @@ type collector struct {
 	objects mesh.Objects
 	seen    map[objectKey]struct{}
 	hosts   map[string]struct{}
+	// wildcards are those whose ServiceEntries were looked up.
+	wildcards map[string]struct{}
 	// fresh replaces the informers' ServiceEntries when it was read.
 	fresh     map[types.NamespacedName]*networkingv1.ServiceEntry
 	freshRead bool
@@ -172,7 +175,7 @@ func (c *collector) aroundVirtualService(ctx context.Context, vs *networkingv1.V
 		if err := c.scope(ctx, s); err != nil {
 			return err
 		}
-		if !c.cachedOnly && !c.knowsDestinations(ctx, s) {
+		if !c.cachedOnly && !c.knowsDestinations(s) {
 			if err := c.readEntries(ctx); err != nil {
 				return err
 			}
@@ -202,11 +205,11 @@ func (c *collector) sharing(ctx context.Context, vs *networkingv1.VirtualService
 		}
 		return gw
 	}) {
-		var list networkingv1.VirtualServiceList
-		if err := c.list(ctx, &list, indexHostKey, key); err != nil {
+		others, err := byKey[*networkingv1.VirtualService](c.cached, indexHostKey, key)
+		if err != nil {
 			return err
 		}
-		for _, other := range list.Items {
+		for _, other := range others {
 			if _, dup := done[keyOf(other)]; dup {
 				continue
 			}
@@ -240,7 +243,12 @@ func (c *collector) around(ctx context.Context, vs *networkingv1.VirtualService)
 // knowsDestinations reports whether the informers know a ServiceEntry, with the
 // port, for every external destination. What they lack may have been stored a
 // moment ago, perhaps through another replica.
-func (c *collector) knowsDestinations(ctx context.Context, vs *networkingv1.VirtualService) bool {
+func (c *collector) knowsDestinations(vs *networkingv1.VirtualService) bool {
+	type destination struct {
+		host string
+		port uint32
+	}
+	known := map[destination]struct{}{}
 	for _, r := range vs.Spec.GetHttp() {
 		for _, d := range r.GetRoute() {
 			host := mesh.ResolveHost(d.GetDestination().GetHost(), vs.Namespace)
@@ -248,7 +256,11 @@ func (c *collector) knowsDestinations(ctx context.Context, vs *networkingv1.Virt
 				continue
 			}
 			port := d.GetDestination().GetPort().GetNumber()
-			entries, err := c.serviceEntries(ctx, indexHost, host)
+			if _, dup := known[destination{host, port}]; dup {
+				continue
+			}
+			known[destination{host, port}] = struct{}{}
+			entries, err := c.serviceEntries(indexHost, host)
 			if err != nil {
 				return false
 			}
@@ -274,7 +286,7 @@ func (c *collector) aroundRule(ctx context.Context, dr *networkingv1.Destination
 	host := mesh.RuleHost(dr)
 	if !mesh.IsWildcard(host) {
 		if mesh.IsExternal(host) {
-			entries, err := c.serviceEntries(ctx, indexHost, host)
+			entries, err := c.serviceEntries(indexHost, host)
 			if err != nil {
 				return err
 			}
@@ -286,7 +298,7 @@ func (c *collector) aroundRule(ctx context.Context, dr *networkingv1.Destination
 		}
 		return c.host(ctx, host)
 	}
-	entries, err := c.serviceEntries(ctx, indexUnder, host)
+	entries, err := c.serviceEntries(indexUnder, host)
 	if err != nil {
 		return err
 	}
@@ -312,7 +324,7 @@ func (c *collector) host(ctx context.Context, host string) error {
 	if ctx.Err() != nil { // The informers do not look at it.
 		return fmt.Errorf("host %s: %w", host, context.Cause(ctx))
 	}
-	exact, err := c.serviceEntries(ctx, indexHost, host)
+	exact, err := c.serviceEntries(indexHost, host)
 	if err != nil {
 		return err
 	}
@@ -324,7 +336,11 @@ func (c *collector) host(ctx context.Context, host string) error {
 	}
 	wildcards := mesh.WildcardsOf(host)
 	for _, w := range wildcards {
-		entries, err := c.serviceEntries(ctx, indexHost, w)
+		if _, done := c.wildcards[w]; done { // Most hosts of one object share all but the first.
+			continue
+		}
+		c.wildcards[w] = struct{}{}
+		entries, err := c.serviceEntries(indexHost, w)
 		if err != nil {
 			return err
 		}
@@ -336,16 +352,16 @@ func (c *collector) host(ctx context.Context, host string) error {
 		return nil // No cluster for the host, so nothing else matters.
 	}
 	for _, h := range append(wildcards, host) {
-		if err := c.rulesFor(ctx, h); err != nil {
+		if err := c.rulesFor(h); err != nil {
 			return err
 		}
 	}
 	for _, index := range []string{indexDestination, indexTLSDestination} {
-		var list networkingv1.VirtualServiceList
-		if err := c.list(ctx, &list, index, host); err != nil {
+		routes, err := byKey[*networkingv1.VirtualService](c.cached, index, host)
+		if err != nil {
 			return err
 		}
-		for _, vs := range list.Items {
+		for _, vs := range routes {
 			if c.add(vs) {
 				if err := c.scope(ctx, vs); err != nil {
 					return err
@@ -365,11 +381,11 @@ func (c *collector) selfLists(host string) bool {
 // the Services that tell where their pods run.
 func (c *collector) scope(ctx context.Context, vs *networkingv1.VirtualService) error {
 	if mesh.IsDelegate(vs) {
-		var roots networkingv1.VirtualServiceList
-		if err := c.list(ctx, &roots, indexDelegate, keyOf(vs).String()); err != nil {
+		roots, err := byKey[*networkingv1.VirtualService](c.cached, indexDelegate, keyOf(vs).String())
+		if err != nil {
 			return err
 		}
-		for _, root := range roots.Items {
+		for _, root := range roots {
 			if c.add(root) {
 				if err := c.scope(ctx, root); err != nil {
 					return err
@@ -377,7 +393,7 @@ func (c *collector) scope(ctx context.Context, vs *networkingv1.VirtualService) 
 			}
 		}
 	}
-	if err := c.called(ctx, vs); err != nil {
+	if err := c.called(vs); err != nil {
 		return err
 	}
 	return c.gateways(ctx, vs, c.get)
@@ -385,12 +401,12 @@ func (c *collector) scope(ctx context.Context, vs *networkingv1.VirtualService) 
 
 // called gathers the ServiceEntries of the hosts of vs where these decide what a
 // destination without a port means.
-func (c *collector) called(ctx context.Context, vs *networkingv1.VirtualService) error {
+func (c *collector) called(vs *networkingv1.VirtualService) error {
 	if !mesh.HostsTellPorts(vs) {
 		return nil
 	}
 	for _, host := range mesh.VirtualServiceHosts(vs) {
-		entries, err := c.serviceEntries(ctx, indexHost, host)
+		entries, err := c.serviceEntries(indexHost, host)
 		if err != nil {
 			return err
 		}
@@ -416,7 +432,7 @@ func (c *collector) gateways(ctx context.Context, vs *networkingv1.VirtualServic
 		if !c.add(gw) {
 			continue
 		}
-		if err := c.services(ctx, gw); err != nil {
+		if err := c.services(gw); err != nil {
 			return err
 		}
 	}
@@ -424,29 +440,22 @@ func (c *collector) gateways(ctx context.Context, vs *networkingv1.VirtualServic
 }
 
 // services gathers those that tell where the pods of a Gateway run.
-func (c *collector) services(ctx context.Context, gw *networkingv1.Gateway) error {
+func (c *collector) services(gw *networkingv1.Gateway) error {
 	pair, ok := firstPair(gw.Spec.GetSelector())
 	if !ok {
 		return nil
 	}
-	var services corev1.ServiceList
-	if err := c.list(ctx, &services, indexSelector, pair); err != nil {
+	services, err := byKey[*corev1.Service](c.cached, indexSelector, pair)
+	if err != nil {
 		return err
 	}
-	for i := range services.Items {
-		c.add(&services.Items[i])
+	for _, svc := range services {
+		c.add(svc)
 	}
 	return nil
 }
 
-func (c *collector) list(ctx context.Context, list client.ObjectList, index, key string) error {
-	if err := c.cached.List(ctx, list, client.MatchingFields{index: key}, client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("failed to list %T by %s %q: %w", list, index, key, err)
-	}
-	return nil
-}
-
-func (c *collector) serviceEntries(ctx context.Context, index, key string) ([]*networkingv1.ServiceEntry, error) {
+func (c *collector) serviceEntries(index, key string) ([]*networkingv1.ServiceEntry, error) {
 	if c.freshRead {
 		var out []*networkingv1.ServiceEntry
 		for _, se := range c.fresh {
@@ -456,11 +465,7 @@ func (c *collector) serviceEntries(ctx context.Context, index, key string) ([]*n
 		}
 		return out, nil
 	}
-	var list networkingv1.ServiceEntryList
-	if err := c.list(ctx, &list, index, key); err != nil {
-		return nil, err
-	}
-	return list.Items, nil
+	return byKey[*networkingv1.ServiceEntry](c.cached, index, key)
 }
 
 func entryKeys(index string, se *networkingv1.ServiceEntry) []string {
@@ -489,12 +494,12 @@ func (c *collector) readEntries(ctx context.Context) error {
 	return nil
 }
 
-func (c *collector) rulesFor(ctx context.Context, host string) error {
-	var list networkingv1.DestinationRuleList
-	if err := c.list(ctx, &list, indexHost, host); err != nil {
+func (c *collector) rulesFor(host string) error {
+	rules, err := byKey[*networkingv1.DestinationRule](c.cached, indexHost, host)
+	if err != nil {
 		return err
 	}
-	for _, dr := range list.Items {
+	for _, dr := range rules {
 		if _, fresh := c.freshNS[dr.Namespace]; !fresh {
 			c.add(dr)
 		}
@@ -520,10 +525,23 @@ func (c *collector) readRules(ctx context.Context) error {
 	return nil
 }
 
+// kindOf tells objects of one name apart.
+func kindOf(o metav1.Object) string {
+	switch o.(type) {
+	case *networkingv1.ServiceEntry:
+		return mesh.ServiceEntryKind
+	case *networkingv1.VirtualService:
+		return mesh.VirtualServiceKind
+	case *networkingv1.DestinationRule:
+		return mesh.DestinationRuleKind
+	}
+	return fmt.Sprintf("%T", o)
+}
+
 // add puts o into the world unless it is there, or is the stored version of the
 // object under admission. It reports whether o is new.
 func (c *collector) add(o metav1.Object) bool {
-	k := objectKey{fmt.Sprintf("%T", o), keyOf(o)}
+	k := objectKey{kindOf(o), keyOf(o)}
 	if _, dup := c.seen[k]; dup {
 		return false
 	}
