@@ -37,6 +37,8 @@ type readiness struct {
 	// uid marks its request, and is known to nobody else: what has it is neither logged nor
 	// counted.
 	uid types.UID
+	// first is told that the server is ready.
+	first func()
 }
 
 // ServeHTTP answers 200, or 503 with the reason.
@@ -47,6 +49,7 @@ func (r *readiness) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	r.gauge.Set(1)
+	r.first()
 	_, _ = io.WriteString(w, "ok")
 }
 

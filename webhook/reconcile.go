@@ -65,7 +65,7 @@ type reconciler struct {
 	state   states
 }
 
-func setupReconciler(mgr ctrl.Manager, cfg Config, a *Admitter, traces *tracing, leading func() bool, log logr.Logger) error {
+func setupReconciler(mgr ctrl.Manager, cfg Config, a *Admitter, traces *tracing, leading func() bool, begin <-chan struct{}, log logr.Logger) error {
 	cachedOnly := *a.view
 	cachedOnly.cachedOnly = true
 	r := &reconciler{
@@ -74,15 +74,19 @@ func setupReconciler(mgr ctrl.Manager, cfg Config, a *Admitter, traces *tracing,
 		state: states{byKey: map[string]*state{}},
 	}
 	concerned := concern{a.view.cached, cfg.Policy}
+	allHosts := newPasses(begin, cfg.ResyncPeriod, concerned.allHosts)
 	hosts := traced(traces, rulesController, &hostReconciler{r})
-	if err := watch(mgr, rulesController, workers, concerned.hosts, hosts, &networkingv1.DestinationRule{}); err != nil {
+	if err := watch(mgr, rulesController, workers, allHosts, concerned.hosts, hosts, &networkingv1.DestinationRule{}); err != nil {
 		return err
 	}
-	return watch(mgr, headersController, workers, concerned.virtualServices, traced(traces, headersController, &headerReconciler{r}))
+	allRoutes := newPasses(begin, cfg.ResyncPeriod, concerned.allVirtualServices)
+	headers := traced(traces, headersController, &headerReconciler{r})
+	return watch(mgr, headersController, workers, allRoutes, concerned.virtualServices, headers)
 }
 
-// watch sets a controller up that looks at the keys that objects concern.
-func watch[K comparable](mgr ctrl.Manager, name string, workers int, keys func(context.Context, client.Object) []K, r reconcile.TypedReconciler[K], more ...client.Object) error {
+// watch sets a controller up that looks at all keys in passes, and in between at those that
+// objects concern.
+func watch[K comparable](mgr ctrl.Manager, name string, workers int, all *passes[K], keys func(context.Context, client.Object) []K, r reconcile.TypedReconciler[K], more ...client.Object) error {
 	everywhere := false
 	b := builder.TypedControllerManagedBy[K](mgr).
 		Named(name).
@@ -93,10 +97,11 @@ func watch[K comparable](mgr ctrl.Manager, name string, workers int, keys func(c
 		})
 	enqueue := handler.TypedEnqueueRequestsFromMapFunc(keys)
 	for _, o := range append(more, &networkingv1.ServiceEntry{}, &networkingv1.VirtualService{}, &networkingv1.Gateway{}, &corev1.Service{}) {
-		b = b.Watches(o, enqueue)
+		b = b.Watches(o, enqueue, builder.WithPredicates(all.events()))
 	}
 	// Of a Namespace only the mode counts.
-	b = b.Watches(&corev1.Namespace{}, enqueue, builder.WithPredicates(predicate.LabelChangedPredicate{}))
+	b = b.Watches(&corev1.Namespace{}, enqueue, builder.WithPredicates(all.events(), predicate.LabelChangedPredicate{})).
+		WatchesRawSource(all)
 	if err := b.Complete(r); err != nil {
 		return fmt.Errorf("failed to set up the controller of %s: %w", name, err)
 	}

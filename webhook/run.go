@@ -70,9 +70,10 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 		return err
 	}
 	names, _ := cfg.servingNames()
+	first := newBegin()
 	ready := &readiness{
 		synced: synced.Load, address: listeners.webhook.Addr().String(), serverName: names[0], certificate: source,
-		gauge: a.metrics.ready, uid: a.selfTest,
+		gauge: a.metrics.ready, uid: a.selfTest, first: first.now,
 	}
 	admit = traces.handler(admit)
 	clientAuth := tls.NoClientCert
@@ -92,6 +93,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 			if mgr.GetCache().WaitForCacheSync(ctx) {
 				synced.Store(true)
 				log.Info("synced")
+				first.soon(ctx)
 			}
 			return nil
 		}),
@@ -103,7 +105,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 		if err := registerState(ctrlmetrics.Registry, cfg, mgr.GetCache(), source.get); err != nil {
 			return err
 		}
-		stored, err := setupStoredObjects(mgr, cfg, a.view, log.WithName("stored"))
+		stored, err := setupStoredObjects(mgr, cfg, a.view, first.c, log.WithName("stored"))
 		if err != nil {
 			return err
 		}
@@ -121,7 +123,7 @@ func Run(ctx context.Context, cfg Config, log logr.Logger) error {
 		if err != nil {
 			return err
 		}
-		if err := setupReconciler(mgr, cfg, a, traces, l.leading.Load, log.WithName("reconciler")); err != nil {
+		if err := setupReconciler(mgr, cfg, a, traces, l.leading.Load, first.c, log.WithName("reconciler")); err != nil {
 			return err
 		}
 		runnables = append(runnables, manager.RunnableFunc(l.Start))
@@ -164,18 +166,17 @@ func newManager(cfg Config, log logr.Logger) (ctrl.Manager, error) {
 		return nil, err
 	}
 	opts := cacheOptions()
-	if cfg.ResyncPeriod > 0 {
-		// Each of them goes through all objects as if they had changed: the full pass.
-		opts.SyncPeriod = &cfg.ResyncPeriod
-	}
+	// Of the objects of the mesh, the controllers make the full pass themselves, see passes.
+	opts.SyncPeriod = new(time.Duration)
 	opts.ByObject = map[client.Object]cache.ByObject{}
 	if cfg.CertDir == "" {
-		named := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", cfg.ConfigurationName)}
+		named := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", cfg.ConfigurationName), SyncPeriod: &cfg.ResyncPeriod}
 		opts.ByObject[&admissionregistrationv1.MutatingWebhookConfiguration{}] = named
 		opts.ByObject[&admissionregistrationv1.ValidatingWebhookConfiguration{}] = named
 		opts.ByObject[&corev1.Secret{}] = cache.ByObject{
 			Namespaces: map[string]cache.Config{cfg.Namespace: {}},
 			Field:      fields.OneTermEqualSelector("metadata.name", cfg.CASecretName),
+			SyncPeriod: &cfg.ResyncPeriod,
 		}
 	}
 	shutdown := shutdownTimeout + 5*time.Second

@@ -48,7 +48,7 @@ type found struct {
 	severity finding.Severity
 }
 
-func setupStoredObjects(mgr ctrl.Manager, cfg Config, v *view, log logr.Logger) (*storedObjects, error) {
+func setupStoredObjects(mgr ctrl.Manager, cfg Config, v *view, begin <-chan struct{}, log logr.Logger) (*storedObjects, error) {
 	cachedOnly := *v
 	cachedOnly.cachedOnly = true
 	s := &storedObjects{
@@ -63,7 +63,9 @@ func setupStoredObjects(mgr ctrl.Manager, cfg Config, v *view, log logr.Logger) 
 		byKey: map[objectKey]judgement{},
 	}
 	// One at a time: nobody waits for it.
-	return s, watch(mgr, storedController, 1, concern{v.cached, cfg.Policy}.objects, s, &networkingv1.DestinationRule{})
+	concerned := concern{v.cached, cfg.Policy}
+	all := newPasses(begin, cfg.ResyncPeriod, concerned.allObjects)
+	return s, watch(mgr, storedController, 1, all, concerned.objects, s, &networkingv1.DestinationRule{})
 }
 
 // Reconcile judges one object; it implements reconcile.TypedReconciler.
@@ -115,7 +117,10 @@ func (s *storedObjects) judge(ctx context.Context, o client.Object) (judgement, 
 	if err != nil {
 		return judgement{would: decision.Refused}, nil //nolint:nilerr // so would admission answer
 	}
-	j := judgement{would: out.Answer(), found: map[found]struct{}{}}
+	j := judgement{would: out.Answer()}
+	if len(out.Findings) > 0 { // Most have none.
+		j.found = map[found]struct{}{}
+	}
 	for _, f := range out.Findings {
 		j.found[found{f.Code, f.Severity}] = struct{}{}
 	}
