@@ -3,9 +3,11 @@ package webhook
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 
 	cmtls "github.com/cert-manager/cert-manager/pkg/server/tls"
 	"github.com/cert-manager/cert-manager/pkg/server/tls/authority"
@@ -74,8 +76,20 @@ type ipAuthority struct {
 	ips []net.IP
 }
 
+const (
+	// authorityTimeout is how long a signature waits for the authority, which a DynamicSource
+	// asks for before it can be there, and then again a second later.
+	authorityTimeout = time.Second
+	authorityTick    = 10 * time.Millisecond
+)
+
 // Sign signs the template with the addresses.
 func (a *ipAuthority) Sign(template *x509.Certificate) (*x509.Certificate, error) {
 	template.IPAddresses = a.ips
-	return a.DynamicAuthority.Sign(template)
+	for began := time.Now(); ; time.Sleep(authorityTick) {
+		cert, err := a.DynamicAuthority.Sign(template)
+		if !errors.Is(err, authority.ErrCertificateNotAvailable) || time.Since(began) > authorityTimeout {
+			return cert, err //nolint:wrapcheck // as the authority says it
+		}
+	}
 }
