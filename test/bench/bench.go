@@ -35,6 +35,7 @@ var stages = []stage{
 	{"decision", decisionStage},
 	{"admission", admissionStage},
 	{"apply", applyStage},
+	{"cluster", clusterStage},
 }
 
 // say reports progress.
