@@ -290,7 +290,7 @@ func (c *collector) aroundRule(ctx context.Context, dr *networkingv1.Destination
 			if err != nil {
 				return err
 			}
-			if len(entries) == 0 {
+			if len(entries) == 0 && !c.cachedOnly {
 				if err := c.readEntries(ctx); err != nil {
 					return err
 				}

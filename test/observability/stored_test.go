@@ -50,3 +50,18 @@ func TestMetricsTellWhatEnforceWouldDo(t *testing.T) {
 		return len(values(scrape(t), "egress_tls_stored_objects", "object_namespace", s.namespace)) == 0
 	})
 }
+
+// Judging what is stored asks the API server for nothing: of a large mesh it would be much, again
+// and again.
+func TestStoredObjectsAreJudgedFromTheCacheAlone(t *testing.T) {
+	s := newSite(t, `"off"`) // Nothing is asked at admission.
+	lives := func() map[string]float64 { return values(scrape(t), "egress_tls_live_reads_total") }
+	before := lives()
+	apply(t, `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: unknown, namespace: `+s.namespace+`}, spec: {host: unknown.example.org}}`)
+	result := plane.Kubectl(t.Context(), "", "label", "--overwrite", "namespace", s.namespace, "egress-tls.dev/mode=audit")
+	require.Zero(t, result.ExitCode, result.Stderr)
+	eventually(t, "it is judged", func() bool {
+		return values(scrape(t), "egress_tls_stored_objects", "object_namespace", s.namespace, "mode", "audit")["unchanged"] == 2
+	})
+	assert.Equal(t, before, lives())
+}
