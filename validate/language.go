@@ -153,7 +153,7 @@ func newShape(prefix bool, value string, fold bool) shape {
 func restrict(in []shape, u universe) []shape {
 	out := in[:0]
 	for _, s := range in {
-		if strings.ContainsAny(s.value, u.excludes()) {
+		if !u.holds(s.value) {
 			continue
 		}
 		if u == tokenText && s.value == "" {

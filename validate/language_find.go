@@ -415,10 +415,30 @@ func finish(s string, u universe) specimen {
 	return specimen{s, found}
 }
 
-// visible: printable ASCII without the space, which a client sends as it is.
+// visible: printable ASCII without the space, which a client sends as it is. Paths can be long, so
+// it takes eight characters at a time.
 func visible(s string) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	for ; len(s) >= 8; s = s[8:] {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		// Not ASCII; the last character of ASCII; below the first that is visible.
+		if (x|(x+each)|(x-'!'*each)&^x)&high != 0 {
+			return false
+		}
+	}
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// holds: each character of s can occur.
+func (u universe) holds(s string) bool {
+	for _, c := range []byte(u.excludes()) {
+		if strings.IndexByte(s, c) >= 0 {
 			return false
 		}
 	}

@@ -116,3 +116,14 @@ func TestFind(t *testing.T) {
 		})
 	}
 }
+
+func TestVisible(t *testing.T) {
+	for at := range 17 { // a rest, and two times eight
+		for c := range 256 {
+			s := []byte("/0123456789abcdef~"[:17])
+			s[at] = byte(c)
+			assert.Equal(t, c >= '!' && c <= '~', visible(string(s)), "%q", s)
+		}
+	}
+	assert.True(t, visible(""))
+}

@@ -34,11 +34,13 @@ type arranger struct {
 	arrangement
 	f    *flat
 	c    *core
-	gone []bool        // placed, or left out
-	tail int           // how many at the end are gone
-	by   map[int][]int // what covers a route that cannot be last
+	gone []bool  // placed, or left out
+	tail int     // how many at the end are gone
+	by   [][]int // what covers a route that cannot be last
+	// waits: the route is in by.
+	waits []bool
 	// watchers are the routes to ask again when one is gone.
-	watchers map[int][]int
+	watchers [][]int
 	ready    intHeap
 }
 
@@ -79,7 +81,8 @@ func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arran
 
 func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arrangement {
 	a := &arranger{
-		f: f, c: newCore(w, f.usual, f.cover(never)), gone: make([]bool, len(f.routes)), by: map[int][]int{}, watchers: map[int][]int{},
+		f: f, c: newCore(w, f.usual, f.cover(never)), gone: make([]bool, len(f.routes)),
+		by: make([][]int, len(f.routes)), waits: make([]bool, len(f.routes)), watchers: make([][]int, len(f.routes)),
 	}
 	a.duplicates, a.conflicts = map[int]int{}, map[int][]int{}
 	a.c.narrow = true
@@ -117,9 +120,9 @@ func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) ar
 		for _, u := range f.routes[i].cover {
 			a.c.remove(u)
 		}
-		delete(a.by, i)
+		a.by[i], a.waits[i] = nil, false
 		for _, k := range a.watchers[i] {
-			if _, waits := a.by[k]; waits {
+			if a.waits[k] {
 				a.ask(k)
 			}
 		}
@@ -131,7 +134,7 @@ func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) ar
 
 // ask decides whether route i can be last of those that are left.
 func (a *arranger) ask(i int) {
-	delete(a.by, i)
+	a.by[i], a.waits[i] = nil, false
 	var by []*unit
 	live := len(a.f.routes[i].judged) == 0
 	for _, u := range a.f.routes[i].judged {
@@ -158,7 +161,7 @@ func (a *arranger) wait(i int, by []*unit) {
 			a.watchers[o.route] = append(a.watchers[o.route], i)
 		}
 	}
-	a.by[i] = routes
+	a.by[i], a.waits[i] = routes, true
 }
 
 // leaveOut picks the last of some routes that stand in each other's way. It is dead in

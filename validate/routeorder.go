@@ -267,8 +267,12 @@ func (j *judgement) ratchet(old *judgement) {
 }
 
 func (j *judgement) findings() []finding.Finding {
-	items := slices.Clone(j.items)
-	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(a.severity, b.severity) }) // "error" first
+	items := j.items
+	bySeverity := func(a, b item) int { return cmp.Compare(a.severity, b.severity) } // "error" first
+	if !slices.IsSortedFunc(items, bySeverity) {
+		items = slices.Clone(items)
+		slices.SortStableFunc(items, bySeverity)
+	}
 	var out []finding.Finding
 	for i := range items[:min(maxDetailed, len(items))] {
 		out = append(out, j.detailed(&items[i]))

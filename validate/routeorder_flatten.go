@@ -114,6 +114,9 @@ func flatten(vs *networkingv1.VirtualService, delegates Delegates, w *work) (*fl
 	// Reading regexes must leave something to decide with.
 	w, done := w.limited(w.left / 2)
 	defer done()
+	if len(w.languages) == 0 { // most entries have one of their own
+		w.languages = make(map[languageKey]*language, len(entries))
+	}
 	ports, namespaces := map[uint32]bool{}, map[string]bool{}
 	var newUnit slab[unit]
 	judged, cover := make([]*unit, 0, len(entries)), make([]*unit, 0, len(entries))

@@ -42,7 +42,7 @@ func nothingFound(vs *networkingv1.VirtualService) bool {
 		if len(open) > 0 && open[len(open)-1].route <= e.route {
 			return false
 		}
-		if !visible(e.path) || strings.ContainsAny(e.path, pathText.excludes()) {
+		if !visible(e.path) || !pathText.holds(e.path) {
 			return false // no client sends it as it is
 		}
 		if e.prefix {
