@@ -19,7 +19,7 @@
 //	shadow_message.go       what their findings say
 //	verdicts.go             the answer for each match entry, with its witness
 //	order.go                the decision about one unit behind earlier ones
-//	order_trie.go           their index, by uri and by one more condition
+//	order_index.go          their index, by uri and by one more condition
 //	order_working.go        the order in which every route is live
 //	search.go               the exact search for a request that nobody takes
 //	dimension.go            one dimension of a request, and a value for it

@@ -67,12 +67,12 @@ type venue struct {
 // newShadows: self stands for the VirtualService of its name, if the world has one.
 // It returns nil when nothing can be said.
 func newShadows(world *mesh.World, self *networkingv1.VirtualService) *shadows {
+	if len(world.SharingHosts(self, MaxSharing)) == 0 {
+		return nil
+	}
 	s := &shadows{
 		world: world, w: newWorkOf(budget / 2), members: map[types.NamespacedName]*member{},
 		venues: map[venueKey]*venue{}, merged: map[string]map[*member]fates{},
-	}
-	if len(world.SharingHosts(self, MaxSharing)) == 0 {
-		return nil
 	}
 	if s.self = s.member(self); s.self == nil {
 		return nil
