@@ -34,6 +34,7 @@ type stage struct {
 var stages = []stage{
 	{"decision", decisionStage},
 	{"admission", admissionStage},
+	{"admission-size", sizeStage},
 	{"apply", applyStage},
 	{"cluster", clusterStage},
 }

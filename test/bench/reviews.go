@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -12,28 +11,36 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
 
-// review is an AdmissionReview whose uid is left open: each request has one of its own.
-type review struct{ head, tail []byte }
+// review is an AdmissionReview with places for the number of the request: no two requests
+// have the same uid, nor the same object.
+type review [][]byte
 
-const openUID = "00000000-0000-4000-8000-000000000000"
+// openNumber stands for the number of the request, as 12 hexadecimal digits.
+const openNumber = "c0ffee5eed00"
 
-// body appends the review with the n-th uid to buf.
+// body appends the review for the n-th request to buf.
 func (r review) body(buf []byte, n uint64) []byte {
-	buf = append(buf, r.head...)
-	buf = fmt.Appendf(buf, "%s%012x", openUID[:24], n&(1<<48-1))
-	return append(buf, r.tail...)
+	for i, part := range r {
+		if i > 0 {
+			buf = fmt.Appendf(buf, "%012x", n&(1<<48-1))
+		}
+		buf = append(buf, part...)
+	}
+	return buf
 }
 
 // newReview is what the API server sends for a VirtualService that is applied on the
-// server's side. old is nil for a CREATE.
-func newReview(object, old *unstructured.Unstructured) (review, error) {
+// server's side. old is nil for a CREATE. Each call has a uid of its own, which begins with
+// call.
+func newReview(call string, object, old *unstructured.Unstructured) (review, error) {
 	raw, err := object.MarshalJSON()
 	if err != nil {
-		return review{}, err
+		return nil, err
 	}
 	force := true
 	options, err := json.Marshal(metav1.PatchOptions{
@@ -41,13 +48,13 @@ func newReview(object, old *unstructured.Unstructured) (review, error) {
 		FieldManager: fieldManager, Force: &force, FieldValidation: "Strict",
 	})
 	if err != nil {
-		return review{}, err
+		return nil, err
 	}
 	dryRun := false
 	kind := metav1.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"}
 	resource := metav1.GroupVersionResource{Group: kind.Group, Version: kind.Version, Resource: "virtualservices"}
 	request := &admissionv1.AdmissionRequest{
-		UID: openUID, Kind: kind, Resource: resource, RequestKind: &kind, RequestResource: &resource,
+		UID: types.UID(call + "-0000-4000-8000-" + openNumber), Kind: kind, Resource: resource, RequestKind: &kind, RequestResource: &resource,
 		Namespace: object.GetNamespace(), Name: object.GetName(), Operation: admissionv1.Create,
 		UserInfo: authenticationv1.UserInfo{
 			Username: "system:serviceaccount:argocd:argocd-application-controller",
@@ -65,7 +72,7 @@ func newReview(object, old *unstructured.Unstructured) (review, error) {
 	}
 	if old != nil {
 		if raw, err = old.MarshalJSON(); err != nil {
-			return review{}, err
+			return nil, err
 		}
 		request.Operation, request.OldObject.Raw = admissionv1.Update, bytes.TrimSpace(raw)
 	}
@@ -73,13 +80,9 @@ func newReview(object, old *unstructured.Unstructured) (review, error) {
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request,
 	})
 	if err != nil {
-		return review{}, err
+		return nil, err
 	}
-	head, tail, ok := bytes.Cut(data, []byte(openUID))
-	if !ok {
-		return review{}, errors.New("the review holds no uid")
-	}
-	return review{head, tail}, nil
+	return bytes.Split(data, []byte(openNumber)), nil
 }
 
 const fieldManager = "argocd-controller"

@@ -29,6 +29,7 @@ import (
 
 	"github.com/egress-tls/egress-tls-webhook/test/bench/figure"
 	"github.com/egress-tls/egress-tls-webhook/test/bench/load"
+	"github.com/egress-tls/egress-tls-webhook/test/bench/population"
 	"github.com/egress-tls/egress-tls-webhook/test/controlplane"
 )
 
@@ -40,52 +41,144 @@ import (
 //	             └─> noop
 //
 // The load generator runs on the same cores. What it costs meets both sides, and makes them
-// look more alike than they are; the CPU time for each request is theirs alone.
+// look more alike than they are; the CPU time for each request is theirs alone. Both have the
+// certificate, the settings of the Go runtime and a file for their logs in common.
 func admissionStage(ctx context.Context, b *bench) (_ []figure.Figure, _ []figure.Plot, err error) {
-	cp, err := controlplane.Start(ctx, controlplane.Options{Progress: b.progress})
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { err = errors.Join(err, cp.Stop()) }()
 	pair, err := newPair(b.dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := client.New(cp.Config, client.Options{})
+	site, err := startSite(ctx, b, pair, "webhook", 0)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, text := range admissionSite {
-		if _, err := apply(ctx, c, text); err != nil {
-			return nil, nil, err
-		}
-	}
-	webhook, err := controlplane.StartWebhook(ctx, cp, controlplane.WebhookOptions{
-		Args: []string{"--cert-dir=" + pair.dir}, Uncalled: true, LogFile: filepath.Join(b.dir, "webhook.log"),
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { err = errors.Join(err, webhook.Stop()) }()
+	defer func() { err = errors.Join(err, site.stop()) }()
 	noop, err := startNoop(ctx, b, pair)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, noop.stop()) }()
-	ours := &side{name: "webhook", url: webhook.URL(), pid: webhook.PID(), roots: pair.roots}
-	s := &admissionRun{bench: b, ours: ours, other: noop.side, against: "a controller-runtime webhook that decodes and allows"}
+	s := &admissionRun{
+		bench: b, ours: site.side, other: noop.side, client: site.client, id: "admission",
+		against: "a controller-runtime webhook that decodes and allows", latency: figure.Goal{AtMost: 1.25}, throughput: figure.Goal{AtLeast: 0.8},
+	}
 	s.plot = figure.Plot{
 		ID: "admission-latency", Group: admissionGroup, Title: "Latency of a request that needs nothing, beside " + s.against,
 		X: "share of the requests", Y: "times", Names: map[string]float64{},
 	}
-	for _, k := range admissionCases {
-		for _, operation := range []admissionv1.Operation{admissionv1.Create, admissionv1.Update} {
-			if err := s.compare(ctx, c, k, operation); err != nil {
-				return nil, nil, fmt.Errorf("%s %s: %w", operation, k.what, err)
-			}
-		}
+	if err := s.compareAll(ctx, admissionCases...); err != nil {
+		return nil, nil, err
 	}
 	return s.figures, []figure.Plot{s.plot}, nil
+}
+
+// sizeStage compares the webhook with itself: in a cluster that has 10,000 objects of each of
+// the three kinds, and in one that has 100. Each has an API server of its own, which does
+// nothing meanwhile.
+func sizeStage(ctx context.Context, b *bench) (_ []figure.Figure, _ []figure.Plot, err error) {
+	pair, err := newPair(b.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	large, small := 10_000, 100
+	if b.quick {
+		large, small = 100, 10
+	}
+	var sites [2]*admissionCluster
+	for i, n := range []int{large, small} {
+		if sites[i], err = startSite(ctx, b, pair, fmt.Sprintf("webhook-%d", n), n); err != nil {
+			return nil, nil, err
+		}
+		defer func() { err = errors.Join(err, sites[i].stop()) }() //nolint:gocritic // Two of them.
+	}
+	s := &admissionRun{
+		bench: b, ours: sites[0].side, other: sites[1].side, client: sites[0].client, id: "admission-size",
+		what: fmt.Sprintf(", among %d objects of each kind", large), against: fmt.Sprintf("itself among %d of each", small), latency: figure.Goal{AtMost: 1.1},
+	}
+	// What an UPDATE replaces is stored in both.
+	if _, err := apply(ctx, sites[1].client, routesTo(securedHost, storedName(admissionCases[0]), "a")); err != nil {
+		return nil, nil, err
+	}
+	err = s.compareAll(ctx, admissionCases[0])
+	return s.figures, nil, err
+}
+
+// admissionCluster is an API server with a webhook that it does not call.
+type admissionCluster struct {
+	*side
+	client  client.Client
+	plane   *controlplane.ControlPlane
+	webhook *controlplane.Webhook
+}
+
+// startSite starts both, with so many objects of each kind around those of admissionSite.
+func startSite(ctx context.Context, b *bench, pair certificate, name string, ofEach int) (_ *admissionCluster, err error) {
+	b.say("starting an API server with %d objects of each kind, and the webhook", ofEach)
+	options := controlplane.Options{Progress: b.progress}
+	if ofEach > 1000 {
+		options.Memory = "4GiB"
+	}
+	out := &admissionCluster{}
+	if out.plane, err = controlplane.Start(ctx, options); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, out.stop())
+		}
+	}()
+	if err := population.Apply(ctx, out.plane.Config, population.Objects(ofEach, 1)); err != nil {
+		return nil, err
+	}
+	if out.client, err = client.New(out.plane.Config, client.Options{}); err != nil {
+		return nil, err
+	}
+	for _, text := range admissionSite {
+		if _, err := apply(ctx, out.client, text); err != nil {
+			return nil, err
+		}
+	}
+	env, err := b.chartEnv()
+	if err != nil {
+		return nil, err
+	}
+	out.webhook, err = controlplane.StartWebhook(ctx, out.plane, controlplane.WebhookOptions{
+		Args: []string{"--cert-dir=" + pair.dir}, Env: env, Uncalled: true, LogFile: filepath.Join(b.dir, name+".log"), StartTimeout: 5 * time.Minute,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.side = &side{name: name, url: out.webhook.URL(), pid: out.webhook.PID(), roots: pair.roots}
+	err = out.settled(ctx)
+	return out, err
+}
+
+// settled waits until the webhook has looked at all that is stored: until it needs less than a
+// twentieth of a core.
+func (c *admissionCluster) settled(ctx context.Context) error {
+	const window = time.Second
+	for {
+		before, err := cpuOf(c.pid)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(window):
+		}
+		after, err := cpuOf(c.pid)
+		if err != nil || after-before < window/20 {
+			return err
+		}
+	}
+}
+
+func (c *admissionCluster) stop() (err error) {
+	if c.webhook != nil {
+		err = c.webhook.Stop()
+	}
+	return errors.Join(err, c.plane.Stop())
 }
 
 const admissionGroup = "Admission requests"
@@ -101,6 +194,7 @@ type admissionCase struct {
 }
 
 var admissionCases = []admissionCase{
+	// The first is the main one.
 	{id: "nothing", what: "20 routes to an external host that has all it needs", to: securedHost, main: true, stored: true},
 	{id: "mesh", what: "20 routes to Services", to: inMesh, stored: true},
 	// Not stored: the reconciler would add the headers.
@@ -111,19 +205,35 @@ var admissionCases = []admissionCase{
 type admissionRun struct {
 	*bench
 	ours, other *side
-	against     string
-	rate        float64
-	figures     []figure.Figure
-	plot        figure.Plot
+	// client is of the API server of ours.
+	client            client.Client
+	id, what, against string
+	// latency and throughput are the goals of the main case; without the latter it is not
+	// measured.
+	latency, throughput figure.Goal
+	rate                float64
+	figures             []figure.Figure
+	plot                figure.Plot
+}
+
+func (s *admissionRun) compareAll(ctx context.Context, cases ...admissionCase) error {
+	for _, k := range cases {
+		for _, operation := range []admissionv1.Operation{admissionv1.Create, admissionv1.Update} {
+			if err := s.compare(ctx, k, operation); err != nil {
+				return fmt.Errorf("%s %s: %w", operation, k.what, err)
+			}
+		}
+	}
+	return nil
 }
 
 // connections is how many an API server keeps open to one webhook.
 const connections = 25
 
-func (s *admissionRun) compare(ctx context.Context, c client.Client, k admissionCase, operation admissionv1.Operation) error {
-	what := fmt.Sprintf("%s of a VirtualService of %s", operation, k.what)
+func (s *admissionRun) compare(ctx context.Context, k admissionCase, operation admissionv1.Operation) error {
+	what := fmt.Sprintf("%s of a VirtualService of %s%s", operation, k.what, s.what)
 	s.say("%s", what)
-	reviews, err := s.reviews(ctx, c, k, operation)
+	reviews, err := s.reviews(ctx, k, operation)
 	if err != nil {
 		return err
 	}
@@ -133,30 +243,35 @@ func (s *admissionRun) compare(ctx context.Context, c client.Client, k admission
 	}
 	defer s.ours.client.Close()
 	defer s.other.client.Close()
+	var full load.Result
+	for _, side := range sides { // So that all connections are open, and the last side tells its limit.
+		if full, err = load.Closed(ctx, s.slice(2*time.Second), connections, side.request(reviews)); err != nil {
+			return fmt.Errorf("%s: %w", side.name, err)
+		}
+	}
 	if s.rate == 0 {
 		// A share that leaves both far from their limits.
-		full, err := load.Closed(ctx, s.slice(2*time.Second), connections, s.other.request(reviews))
-		if err != nil {
-			return err
-		}
 		s.rate = 0.3 * full.Rate()
 		s.say("the other side takes %.0f a second; %.0f are sent", full.Rate(), s.rate)
 	}
-	id := "admission-" + k.id + "-" + string(operation)
+	id := s.id + "-" + k.id + "-" + string(operation)
 	times := func(name, what, unit string, goal figure.Goal) *figure.Figure {
 		if !k.main {
 			goal = figure.Goal{}
 		}
 		return &figure.Figure{ID: id + "-" + name, Group: admissionGroup, What: what, Against: s.against, Unit: unit, Compare: figure.Times, Goal: goal}
 	}
-	p50 := times("p50", what+", latency at p50", "ms", figure.Goal{AtMost: 1.25})
-	p99 := times("p99", what+", latency at p99", "ms", figure.Goal{AtMost: 1.25})
+	p50 := times("p50", what+", latency at p50", "ms", s.latency)
+	p99 := times("p99", what+", latency at p99", "ms", s.latency)
 	cpu := times("cpu", what+", CPU time for each", "ms", figure.Goal{})
-	full := times("throughput", what+", throughput at saturation", "requests/s", figure.Goal{AtLeast: 0.8})
+	saturated := times("throughput", what+", throughput at saturation", "requests/s", s.throughput)
 	var all [2]*hdrhistogram.Histogram
 	pairs, saturations := s.runs(10), s.runs(5)
 	if !k.main {
-		pairs, saturations = s.runs(5), 0
+		pairs = s.runs(5)
+	}
+	if !k.main || s.throughput == (figure.Goal{}) {
+		saturations = 0
 	}
 	for i := range pairs {
 		var got [2]measured
@@ -182,12 +297,12 @@ func (s *admissionRun) compare(ctx context.Context, c client.Client, k admission
 				return fmt.Errorf("%s: %w", sides[n].name, err)
 			}
 		}
-		full.Pairs = append(full.Pairs, figure.Pair{This: got[0].Rate(), Other: got[1].Rate()})
+		saturated.Pairs = append(saturated.Pairs, figure.Pair{This: got[0].Rate(), Other: got[1].Rate()})
 	}
-	if k.main {
+	if k.main && s.plot.ID != "" {
 		s.draw(string(operation), all)
 	}
-	for _, f := range []*figure.Figure{p50, p99, cpu, full} {
+	for _, f := range []*figure.Figure{p50, p99, cpu, saturated} {
 		if len(f.Pairs) > 0 {
 			s.figures = append(s.figures, *f)
 			s.say("%s: %.2f", f.ID, f.Median())
@@ -226,7 +341,7 @@ func (b *bench) slice(d time.Duration) time.Duration {
 }
 
 // reviews are what one request is made of: for /mutate and for /validate.
-func (s *admissionRun) reviews(ctx context.Context, c client.Client, k admissionCase, operation admissionv1.Operation) (out [2]review, err error) {
+func (s *admissionRun) reviews(ctx context.Context, k admissionCase, operation admissionv1.Operation) (out [2]review, err error) {
 	name := k.id
 	var old *unstructured.Unstructured
 	if operation == admissionv1.Update {
@@ -234,16 +349,16 @@ func (s *admissionRun) reviews(ctx context.Context, c client.Client, k admission
 		if !k.stored {
 			options = append(options, client.DryRunAll)
 		}
-		name += "-stored"
-		if old, err = apply(ctx, c, routesTo(k.to, name, "a"), options...); err != nil {
+		name = storedName(k)
+		if old, err = apply(ctx, s.client, routesTo(k.to, name, "a"), options...); err != nil {
 			return out, err
 		}
 	}
-	object, err := apply(ctx, c, routesTo(k.to, name, "b"), client.DryRunAll)
+	object, err := apply(ctx, s.client, routesTo(k.to, name, "b"), client.DryRunAll)
 	if err != nil {
 		return out, err
 	}
-	if out[0], err = newReview(object, old); err != nil {
+	if out[0], err = newReview("10000000", object, old); err != nil {
 		return out, err
 	}
 	// Both servers are sent the object that ours makes of it.
@@ -251,9 +366,11 @@ func (s *admissionRun) reviews(ctx context.Context, c client.Client, k admission
 	if err != nil {
 		return out, err
 	}
-	out[1], err = newReview(patched, old)
+	out[1], err = newReview("20000000", patched, old)
 	return out, err
 }
+
+func storedName(k admissionCase) string { return k.id + "-stored" }
 
 // side is one of two servers.
 type side struct {
@@ -279,7 +396,7 @@ func (s *side) request(reviews [2]review) load.Request {
 		buf, _ := pool.Get().(*buffers)
 		defer pool.Put(buf)
 		for i, path := range []string{"/mutate", "/validate"} {
-			buf.body = reviews[i].body(buf.body[:0], 2*n+uint64(i)) //nolint:gosec // 0 or 1.
+			buf.body = reviews[i].body(buf.body[:0], n)
 			if err := s.client.Post(ctx, path, buf.body, &buf.answer); err != nil {
 				return err
 			}
@@ -403,8 +520,12 @@ func startNoop(ctx context.Context, b *bench, pair certificate) (_ *noopServer, 
 		return nil, err
 	}
 	defer log.Close() //nolint:errcheck // The process holds it open by itself.
+	env, err := b.chartEnv()
+	if err != nil {
+		return nil, err
+	}
 	n := &noopServer{cmd: exec.CommandContext(ctx, binary, "-cert="+filepath.Join(pair.dir, "tls.crt"), "-key="+filepath.Join(pair.dir, "tls.key"))}
-	n.cmd.Stderr = log
+	n.cmd.Env, n.cmd.Stderr = append(os.Environ(), env...), log
 	out, err := n.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

@@ -65,9 +65,9 @@ const (
 	inMesh                         // Services
 )
 
-// routesTo is a VirtualService of 20 routes. path is part of its last route, so that there can
-// be two versions of it.
-func routesTo(to destination, name, path string) string {
+// routesTo is a VirtualService of 20 routes. The path of its last route tells the version and
+// the number of the request.
+func routesTo(to destination, name, version string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `
 apiVersion: networking.istio.io/v1
@@ -85,7 +85,7 @@ spec:
 	for i := range 20 {
 		last := ""
 		if i == 19 {
-			last = path
+			last = version + "-" + openNumber
 		}
 		fmt.Fprintf(&b, `
   - name: route-%d
