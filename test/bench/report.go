@@ -104,8 +104,10 @@ func (r *report) write(dir string) error {
 		return err
 	}
 	files := map[string][]byte{"report.json": append(data, '\n'), "report.md": r.markdown()}
-	if files["goals.svg"], err = drawGoals(r.withGoal()); err != nil {
-		return err
+	if goals := r.withGoal(); len(goals) > 0 {
+		if files["goals.svg"], err = drawGoals(goals); err != nil {
+			return err
+		}
 	}
 	for _, p := range r.Plots {
 		if files[p.ID+".svg"], err = drawPlot(p); err != nil {
@@ -149,7 +151,9 @@ func (r *report) markdown() []byte {
 	b.WriteString("Each figure compares two sides that ran in turns, one right after the other: \"1.10 times\" is this side in\n" +
 		"multiples of the other, \"20 times faster\" the other way round. The middle half is what lies between the first\n" +
 		"and the third quartile of the runs. All single values are in [report.json](report.json).\n\n")
-	fmt.Fprintf(&b, "![How far each median is from its goal](goals.svg)\n\n")
+	if len(r.withGoal()) > 0 {
+		fmt.Fprintf(&b, "![How far each median is from its goal](goals.svg)\n\n")
+	}
 	var groups []string
 	for _, f := range r.Figures {
 		if !slices.Contains(groups, f.Group) {

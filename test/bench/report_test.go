@@ -56,3 +56,8 @@ func TestReport(t *testing.T) {
 	require.NoError(t, again.printGoals(&goals))
 	assert.Equal(t, "met     a  27.5 times faster  (at least 20)\nMISSED  b  1104 ms            (at most 3)\n1 of 2 goals are met\n", goals.String())
 }
+
+// When a stage fails there may be nothing to tell of goals.
+func TestReportWithoutGoals(t *testing.T) {
+	require.NoError(t, (&report{}).write(t.TempDir()))
+}
