@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -191,6 +192,8 @@ type admissionCase struct {
 	main bool
 	// stored says that the stored object is the one before an UPDATE.
 	stored bool
+	// protocol is that of the API server and a Service unless it says otherwise.
+	protocol load.Protocol
 }
 
 var admissionCases = []admissionCase{
@@ -199,6 +202,7 @@ var admissionCases = []admissionCase{
 	{id: "mesh", what: "20 routes to Services", to: inMesh, stored: true},
 	// Not stored: the reconciler would add the headers.
 	{id: "headers", what: "20 routes to an external host without headers, which are added", to: bareHost},
+	{id: "http2", what: "20 routes to an external host that has all it needs, over HTTP/2", to: securedHost, stored: true, protocol: load.HTTP2},
 }
 
 // admissionRun compares two servers.
@@ -239,7 +243,7 @@ func (s *admissionRun) compare(ctx context.Context, k admissionCase, operation a
 	}
 	sides := []*side{s.ours, s.other}
 	for _, side := range sides {
-		side.dial(load.HTTP1)
+		side.dial(cmp.Or(k.protocol, load.HTTP1))
 	}
 	defer s.ours.client.Close()
 	defer s.other.client.Close()
