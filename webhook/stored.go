@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -33,13 +34,15 @@ type storedObjects struct {
 	objects, findings *prometheus.Desc
 
 	mu    sync.Mutex
-	byKey map[objectKey]judgement
+	byKey map[objectKey]*judgement
+	// known are all judgements so far by their text: many objects, few of these.
+	known map[string]*judgement
 }
 
 // judgement is what was found out about one object.
 type judgement struct {
 	would decision.Answer
-	found map[found]struct{}
+	found []found // each once, sorted
 }
 
 // found is the part of a finding that a metric can hold.
@@ -60,7 +63,7 @@ func setupStoredObjects(mgr ctrl.Manager, cfg Config, v *view, begin <-chan stru
 		findings: prometheus.NewDesc("egress_tls_stored_findings",
 			"Stored objects with a finding, as mode enforce would find it if they were applied anew, by namespace, its mode, code and severity.",
 			[]string{"object_namespace", "mode", "code", "severity"}, nil),
-		byKey: map[objectKey]judgement{},
+		byKey: map[objectKey]*judgement{}, known: map[string]*judgement{},
 	}
 	// One at a time: nobody waits for it.
 	concerned := concern{v.cached, cfg.Policy}
@@ -87,10 +90,14 @@ func (s *storedObjects) Reconcile(ctx context.Context, key objectKey) (reconcile
 		return reconcile.Result{}, fmt.Errorf("failed to judge %s %s: %w", key.kind, key.name, err)
 	}
 	s.mu.Lock()
-	was := s.byKey[key].would
-	s.byKey[key] = j
+	was := s.byKey[key]
+	text := fmt.Sprint(j)
+	if s.known[text] == nil {
+		s.known[text] = &j
+	}
+	s.byKey[key] = s.known[text]
 	s.mu.Unlock()
-	if j.would == decision.Refused && was != decision.Refused {
+	if j.would == decision.Refused && (was == nil || was.would != decision.Refused) {
 		s.log.Info("would be refused in mode enforce", "kind", key.kind, "namespace", key.name.Namespace, "name", key.name.Name, "findings", j.codes())
 	}
 	return reconcile.Result{}, nil
@@ -118,19 +125,18 @@ func (s *storedObjects) judge(ctx context.Context, o client.Object) (judgement, 
 		return judgement{would: decision.Refused}, nil //nolint:nilerr // so would admission answer
 	}
 	j := judgement{would: out.Answer()}
-	if len(out.Findings) > 0 { // Most have none.
-		j.found = map[found]struct{}{}
-	}
 	for _, f := range out.Findings {
-		j.found[found{f.Code, f.Severity}] = struct{}{}
+		j.found = append(j.found, found{f.Code, f.Severity})
 	}
+	slices.SortFunc(j.found, func(a, b found) int { return cmp.Or(cmp.Compare(a.code, b.code), cmp.Compare(a.severity, b.severity)) })
+	j.found = slices.Compact(j.found)
 	return j, modes.err
 }
 
 // codes returns the distinct codes of the errors.
 func (j judgement) codes() []string {
 	var out []string
-	for f := range j.found {
+	for _, f := range j.found {
 		if f.severity == finding.Error {
 			out = append(out, string(f.code))
 		}
@@ -191,7 +197,7 @@ func (s *storedObjects) count() (objects map[string]map[decision.Answer]float64,
 			objects[ns], findings[ns] = map[decision.Answer]float64{}, map[found]float64{}
 		}
 		objects[ns][j.would]++
-		for f := range j.found {
+		for _, f := range j.found {
 			findings[ns][f]++
 		}
 	}

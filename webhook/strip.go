@@ -90,39 +90,39 @@ func typeMeta(t metav1.TypeMeta, kind string) metav1.TypeMeta {
 // stripRoutes leaves what tells where requests go, under which conditions, and what their
 // headers are.
 func stripRoutes(vs *networking.VirtualService) {
-	var known []*networking.Destination
+	var known [][]*networking.HTTPRouteDestination
 	for _, r := range vs.Http {
 		if r == nil {
 			continue
 		}
 		r.Timeout, r.Retries, r.Fault, r.CorsPolicy = nil, nil, nil, nil
-		for _, to := range r.Route {
-			if to != nil {
-				to.Destination, known = shared(to.Destination, known)
-			}
-		}
+		r.Route, known = shared(r.Route, known)
 	}
 }
 
-// maxShared bounds the search for a destination that says the same.
+// maxShared bounds the search for a route that leads to the same.
 const maxShared = 8
 
-// shared returns the destination that is known, if it says the same as d: most routes of an
+// shared returns the destinations that are known, if to says the same: most routes of an
 // object lead to few places.
-func shared(d *networking.Destination, known []*networking.Destination) (*networking.Destination, []*networking.Destination) {
-	if d == nil {
-		return nil, known
+func shared(to []*networking.HTTPRouteDestination, known [][]*networking.HTTPRouteDestination) (same []*networking.HTTPRouteDestination, _ [][]*networking.HTTPRouteDestination) {
+	if len(to) == 0 {
+		return to, known
 	}
-	i := slices.IndexFunc(known, func(k *networking.Destination) bool {
-		return k.Host == d.Host && k.Subset == d.Subset && (k.Port == nil) == (d.Port == nil) && k.GetPort().GetNumber() == d.GetPort().GetNumber()
+	i := slices.IndexFunc(known, func(k []*networking.HTTPRouteDestination) bool {
+		return slices.EqualFunc(k, to, func(a, b *networking.HTTPRouteDestination) bool {
+			d, e := a.GetDestination(), b.GetDestination()
+			return a != nil && b != nil && d != nil && e != nil && a.Headers == nil && b.Headers == nil && a.Weight == b.Weight &&
+				d.Host == e.Host && d.Subset == e.Subset && (d.Port == nil) == (e.Port == nil) && d.GetPort().GetNumber() == e.GetPort().GetNumber()
+		})
 	})
 	switch {
 	case i >= 0:
 		return known[i], known
 	case len(known) < maxShared:
-		known = append(known, d)
+		known = append(known, to)
 	}
-	return d, known
+	return to, known
 }
 
 // stripServer leaves what tells which virtual hosts a server has.
