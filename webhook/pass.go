@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,9 @@ const (
 	// passBatch is how many keys of a pass are added to the queue at a time.
 	passBatch = 64
 	passTick  = 5 * time.Millisecond
+	// replayTick is how long no event must come for the informers to have told all that is
+	// there. If they have not, it costs time.
+	replayTick = 100 * time.Millisecond
 	// readyTimeout is how long after the sync the first pass waits for the server to be ready.
 	readyTimeout = 5 * time.Second
 )
@@ -41,6 +45,8 @@ type passes[K comparable] struct {
 	every time.Duration
 	keys  func(context.Context) []K
 	begun atomic.Bool
+	// dropped counts the events before that.
+	dropped atomic.Int64
 }
 
 func newPasses[K comparable](begin <-chan struct{}, every time.Duration, keys func(context.Context) []K) *passes[K] {
@@ -50,7 +56,13 @@ func newPasses[K comparable](begin <-chan struct{}, every time.Duration, keys fu
 // events lets no event through before the first pass. It begins after that, and so finds
 // what those events have told.
 func (p *passes[K]) events() predicate.Predicate {
-	return predicate.NewPredicateFuncs(func(client.Object) bool { return p.begun.Load() })
+	return predicate.NewPredicateFuncs(func(client.Object) bool {
+		if p.begun.Load() {
+			return true
+		}
+		p.dropped.Add(1)
+		return false
+	})
 }
 
 // Start implements source.TypedSource. The informers have synced by then.
@@ -64,6 +76,14 @@ func (p *passes[K]) run(ctx context.Context, queue workqueue.TypedRateLimitingIn
 	case <-p.begin:
 	case <-ctx.Done():
 		return
+	}
+	for was := int64(-1); was != p.dropped.Load(); {
+		was = p.dropped.Load()
+		select {
+		case <-time.After(replayTick):
+		case <-ctx.Done():
+			return
+		}
 	}
 	p.begun.Store(true)
 	p.pass(ctx, queue)
@@ -80,8 +100,11 @@ func (p *passes[K]) run(ctx context.Context, queue workqueue.TypedRateLimitingIn
 	}
 }
 
-// pass queues all keys, behind whatever an event asks for.
+// pass queues all keys, behind whatever an event asks for. What the informers' first sync and
+// the pass itself have left behind goes back to the system then: between two passes there is
+// no use for it.
 func (p *passes[K]) pass(ctx context.Context, queue workqueue.TypedRateLimitingInterface[K]) {
+	defer debug.FreeOSMemory()
 	tick := time.NewTicker(passTick)
 	defer tick.Stop()
 	for batch := range slices.Chunk(p.keys(ctx), passBatch) {
