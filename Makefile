@@ -16,7 +16,7 @@ SEED ?= 1000
 # How long make fuzz gives each fuzz target; make test gives it 3s.
 FUZZTIME ?= 20s
 
-# How long make soak breaks things, and the seed of the order; by chance if empty.
+# How long make soak and make faults run, and the seed of what they do; by chance if empty.
 DURATION ?= 30m
 SOAKSEED ?=
 
@@ -107,9 +107,14 @@ conformance: ## Hold the decisions against istiod in WORLDS random worlds, 10000
 	cd test/conformance && go test -count=1 -v -timeout 24h $(GOTESTFLAGS) -run Differential . -worlds '$(WORLDS)' -seed '$(SEED)'
 
 .PHONY: soak
-soak: ## Break replicas, API server, etcd and certificates under load, for DURATION, 30m by default
+soak: ## Run three replicas under load of every kind, hostile clients too, for DURATION, 30m by default
 	@$(install) controlplane >/dev/null
-	cd test && go test -count=1 -v -timeout 24h $(GOTESTFLAGS) -run Soak ./faults -soak '$(DURATION)' $(addprefix -seed=,$(SOAKSEED))
+	cd test && go run ./soak -duration '$(DURATION)' $(addprefix -seed=,$(SOAKSEED))
+
+.PHONY: faults
+faults: ## Break replicas, API server, etcd and certificates under load, in random order, for DURATION
+	@$(install) controlplane >/dev/null
+	cd test && go test -count=1 -v -timeout 24h $(GOTESTFLAGS) -run RandomFaults ./faults -for '$(DURATION)' $(addprefix -seed=,$(SOAKSEED))
 
 .PHONY: demo
 demo: ## Play the product on a real API server; KEEP=1 leaves it running

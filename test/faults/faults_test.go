@@ -22,8 +22,8 @@ import (
 )
 
 var (
-	soak = flag.Duration("soak", 0, "for how long TestSoak breaks things in random order; not at all if 0")
-	seed = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of that order")
+	length = flag.Duration("for", 0, "for how long TestRandomFaults breaks things in random order; not at all if 0")
+	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of that order")
 )
 
 // fault breaks something and, but for what mends itself, mends it.
@@ -87,13 +87,13 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestSoak(t *testing.T) {
-	if *soak == 0 {
-		t.Skip("make soak runs it")
+func TestRandomFaults(t *testing.T) {
+	if *length == 0 {
+		t.Skip("make faults runs it")
 	}
 	t.Logf("-seed %d", *seed)
 	random := rand.New(rand.NewPCG(*seed, 0))
-	for begun := time.Now(); time.Since(begun) < *soak && !t.Failed(); {
+	for begun := time.Now(); time.Since(begun) < *length && !t.Failed(); {
 		f := faults[random.IntN(len(faults))]
 		t.Run(f.name, func(t *testing.T) {
 			underLoad(t, f)
