@@ -29,6 +29,7 @@ type comparison struct {
 }
 
 func nanoseconds(b *parse.Benchmark) float64 { return b.NsPerOp }
+func allocations(b *parse.Benchmark) float64 { return float64(b.AllocsPerOp) }
 
 // routeOrder compares the route order decision with what Istio itself says of the same object:
 // its validation warns of an earlier prefix that covers a later one.
@@ -58,9 +59,35 @@ func routeOrder() goBenchmarks {
 	}}
 }
 
+// wholeDecision is all that is decided about a VirtualService of 20 routes that needs nothing,
+// beside what it costs to decode it, which any webhook has to do.
+func wholeDecision() goBenchmarks {
+	g := goBenchmarks{module: ".", pkg: "./internal/decision"}
+	for _, to := range []struct{ id, what, host string }{
+		{"external", "an external host that has its rule and headers", "api.example.org"},
+		{"services", "a Service", "a.default.svc.cluster.local"},
+	} {
+		for _, through := range []string{"gateway", "mesh"} {
+			name := "BenchmarkDecide/to=" + to.host + "/through=" + through + "/of="
+			f := figure.Figure{
+				ID: "decision-" + to.id + "-" + through, Group: "A decision that needs nothing",
+				What: fmt.Sprintf("20 routes to %s, through %s", to.what, through),
+			}
+			allocated, time := f, f
+			allocated.ID += "-allocations"
+			allocated.Unit, allocated.Compare, allocated.Goal = "allocations", figure.Alone, figure.Goal{AtMost: 99}
+			time.Against, time.Unit, time.Compare = "decoding the object", "ns", figure.Times
+			g.comparisons = append(g.comparisons,
+				comparison{Figure: allocated, this: name + "create", of: allocations},
+				comparison{Figure: time, this: name + "create", other: name + "decode", of: nanoseconds})
+		}
+	}
+	return g
+}
+
 func decisionStage(ctx context.Context, b *bench) ([]figure.Figure, []figure.Plot, error) {
 	var figures []figure.Figure
-	for _, g := range []goBenchmarks{routeOrder()} {
+	for _, g := range []goBenchmarks{routeOrder(), wholeDecision()} {
 		more, err := g.run(ctx, b)
 		if err != nil {
 			return nil, nil, err
