@@ -280,7 +280,7 @@ func (s *admissionRun) compare(ctx context.Context, k admissionCase, operation a
 	for i := range pairs {
 		var got [2]measured
 		for _, n := range inTurn(i) {
-			arrivals := load.Arrivals{Rate: s.rate, Duration: s.slice(4 * time.Second), Poisson: true, Seed: uint64(i)} //nolint:gosec // Never negative.
+			arrivals := load.Arrivals{Rate: s.rate, Duration: s.slice(3 * time.Second), Poisson: true, Seed: uint64(i)} //nolint:gosec // Never negative.
 			if got[n], err = sides[n].open(ctx, arrivals, sides[n].request(reviews)); err != nil {
 				return fmt.Errorf("%s: %w", sides[n].name, err)
 			}
@@ -470,6 +470,8 @@ func (s *side) open(ctx context.Context, arrivals load.Arrivals, send load.Reque
 type certificate struct {
 	dir   string
 	roots *x509.CertPool
+	// pem is the authority's certificate.
+	pem []byte
 }
 
 // newPair writes tls.crt and tls.key into a directory below dir: both servers have the same,
@@ -484,6 +486,7 @@ func newPair(dir string) (certificate, error) {
 		return out, err
 	}
 	out.roots.AddCert(authority.Cert)
+	out.pem = authority.CertPEM
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return out, err
