@@ -60,12 +60,14 @@ func applyStage(ctx context.Context, b *bench) (_ []figure.Figure, _ []figure.Pl
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, noop.stop()) }()
-	manifests := noopConfigurations(noop.url, pair.pem)
-	for namespace, mode := range applyModes {
-		manifests += fmt.Sprintf("---\napiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {egress-tls.dev/mode: %q}}\n", namespace, mode) + appliedEntry(namespace)
-	}
-	if err := kubectl(ctx, cp, manifests); err != nil {
+	if err := kubectl(ctx, cp, noopConfigurations(noop.url, pair.pem)); err != nil {
 		return nil, nil, err
+	}
+	for namespace, mode := range applyModes {
+		manifest := fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {egress-tls.dev/mode: %q}}\n", namespace, mode)
+		if err := kubectl(ctx, cp, manifest+appliedEntry(namespace)); err != nil {
+			return nil, nil, err
+		}
 	}
 	routes, err := dynamicRoutes(cp.Config)
 	if err != nil {
