@@ -26,8 +26,10 @@ const (
 	passBatch = 64
 	passTick  = 5 * time.Millisecond
 	// replayTick is how long no event must come for the informers to have told all that is
-	// there. If they have not, it costs time.
-	replayTick = 100 * time.Millisecond
+	// there. If they have not, it costs time; replayTicks bounds the wait for it, since in a
+	// busy cluster there is always an event.
+	replayTick  = 100 * time.Millisecond
+	replayTicks = 20
 	// readyTimeout is how long after the sync the first pass waits for the server to be ready.
 	readyTimeout = 5 * time.Second
 )
@@ -77,7 +79,7 @@ func (p *passes[K]) run(ctx context.Context, queue workqueue.TypedRateLimitingIn
 	case <-ctx.Done():
 		return
 	}
-	for was := int64(-1); was != p.dropped.Load(); {
+	for was, ticks := int64(-1), 0; was != p.dropped.Load() && ticks < replayTicks; ticks++ {
 		was = p.dropped.Load()
 		select {
 		case <-time.After(replayTick):

@@ -51,6 +51,21 @@ func TestPassBeginsOnceAndThenEventsCount(t *testing.T) {
 	assert.Empty(t, heard)
 }
 
+// In a busy cluster there is always an event.
+func TestPassBeginsWhileEventsCome(t *testing.T) {
+	first := newBegin()
+	first.now()
+	queue := priorityqueue.New[int]("test")
+	defer queue.ShutDown()
+	p := newPasses(first.c, 0, func(context.Context) []int { return []int{7} })
+	require.NoError(t, p.Start(t.Context(), queue))
+	assert.Eventually(t, func() bool {
+		return p.events().Create(event.CreateEvent{Object: &networkingv1.VirtualService{}})
+	}, 20*replayTicks*replayTick, replayTick/10)
+	key, _ := queue.Get()
+	assert.Equal(t, 7, key)
+}
+
 func TestPassesComeBack(t *testing.T) {
 	first := newBegin()
 	first.now()

@@ -81,7 +81,7 @@ func newCommand(build buildInfo) *cobra.Command {
 	fs.DurationVar(&f.webhook.DrainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM, until no API server sends requests any more")
 	fs.BoolVar(&f.webhook.Reconcile, "reconcile", true, "bring objects in line after admission too: those that are older, or that others made necessary")
 	fs.DurationVar(&f.webhook.GracePeriod, "grace-period", 2*time.Minute, "how long what nothing needs any more stays; longer than any admission takes")
-	fs.DurationVar(&f.webhook.ResyncPeriod, "resync-period", 10*time.Minute, "time between two passes over all hosts")
+	fs.DurationVar(&f.webhook.ResyncPeriod, "resync-period", 10*time.Minute, "time between two passes over all hosts; 0 for only the first")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; logs are JSON lines on standard error")
 	return cmd
 }
