@@ -59,9 +59,9 @@ func TestPassBeginsWhileEventsCome(t *testing.T) {
 	defer queue.ShutDown()
 	p := newPasses(first.c, 0, func(context.Context) []int { return []int{7} })
 	require.NoError(t, p.Start(t.Context(), queue))
-	assert.Eventually(t, func() bool {
+	require.Eventually(t, func() bool {
 		return p.events().Create(event.CreateEvent{Object: &networkingv1.VirtualService{}})
-	}, 20*replayTicks*replayTick, replayTick/10)
+	}, 10*replayTicks*replayTick, replayTick/10)
 	key, _ := queue.Get()
 	assert.Equal(t, 7, key)
 }
