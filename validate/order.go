@@ -89,6 +89,9 @@ func newCore(w *work, usual usual, units []*unit) *core {
 		of := all[u.gateway]
 		if of == nil {
 			of = &shapes{}
+			if len(all) == 0 { // most have one gateway, and each entry one shape
+				of.plain = make([]placed, 0, len(units))
+			}
 			all[u.gateway] = of
 		}
 		for _, s := range u.uri.over {
@@ -103,6 +106,11 @@ func newCore(w *work, usual usual, units []*unit) *core {
 		c.gateways[name] = &gatewayIndex{plain: newPathIndex(of.plain), fold: newPathIndex(of.fold)}
 	}
 	return c
+}
+
+// narrowed turns a core that holds all its units to questions of what covers them, on a budget of its own.
+func (c *core) narrowed(w *work) {
+	c.narrow, c.w, c.searches = true, w, searchShare
 }
 
 // holds: u is one of the units of the core.
@@ -175,7 +183,7 @@ func (c *core) decideWithout(u *unit, without int) verdict {
 		// No example is asked for, so what covers u is all. What a vain try took is booked where it is due.
 		left := c.w.left
 		if by := c.cover(u, without); by != nil {
-			return verdict{state: Dead, by: []*unit{by}}
+			return verdict{state: Dead, by: c.alone(by)}
 		}
 		spent, c.w.left = left-c.w.left, left
 	}
@@ -185,18 +193,18 @@ func (c *core) decideWithout(u *unit, without int) verdict {
 	}
 	taker, known := c.firstTaker(s)
 	if known && taker == nil && s.certain() && !u.vague {
-		return verdict{state: Live, request: s.request()}
+		return c.live(s)
 	}
 	out := verdict{state: Dead}
 	if taker != nil && s.certain() {
-		if yes, _ := s.takenBy(taker); yes {
+		if yes, _ := s.takenBy(taker); yes && !c.narrow {
 			out.request, out.taker = s.request().telling(taker), taker
 		}
 	}
 	if c.narrow {
 		c.w.spend(spent)
 	} else if by := c.cover(u, without); by != nil {
-		out.by = []*unit{by}
+		out.by = c.alone(by)
 		return out
 	}
 	if !known || u.vague {
@@ -209,7 +217,7 @@ func (c *core) decideWithout(u *unit, without int) verdict {
 	}
 	switch s.run() {
 	case found:
-		out = verdict{state: Live, request: s.request()}
+		out = c.live(s)
 	case none:
 		out.by = s.covering()
 	default:
@@ -217,6 +225,21 @@ func (c *core) decideWithout(u *unit, without int) verdict {
 	}
 	c.searches -= done()
 	return out
+}
+
+// live is the verdict about a unit that the present request reaches.
+func (c *core) live(s *search) verdict {
+	if c.narrow {
+		return verdict{state: Live}
+	}
+	return verdict{state: Live, request: s.request()}
+}
+
+// alone is the list of one unit.
+func (c *core) alone(u *unit) []*unit {
+	out := c.w.newList.next()
+	out[0] = u
+	return out[:]
 }
 
 // cover returns one unit that covers u: the first catch-all, else the first.

@@ -11,7 +11,6 @@ package validate
 // to get in front of those that cover it.
 
 import (
-	"container/heap"
 	"maps"
 	"slices"
 )
@@ -41,15 +40,21 @@ type arranger struct {
 	waits []bool
 	// watchers are the routes to ask again when one is gone.
 	watchers [][]int
-	ready    intHeap
+	ready    []int   // routes that can be last, sorted
+	covering []*unit // of the last question, for the next one
 }
 
 // arrange orders the routes but for those in never, which no request fits. Those in
 // deadBy are dead in the given order. Once it is known what is left out, the rest is
 // ordered without it, so that no route gives way to one that stays dead; and each of
 // what is left out is tried once more where the others stand in its way no longer.
-func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arrangement {
-	a := arrangeAll(f, deadBy, never, w)
+//
+// c holds all routes, and is used up.
+func arrange(f *flat, c *core, deadBy [][]*unit, never map[int]bool, w *work) arrangement {
+	if len(never) > 0 {
+		c = nil
+	}
+	a := arrangeAll(f, c, deadBy, never, w)
 	out := maps.Clone(never)
 	for i := range a.duplicates {
 		out[i] = true
@@ -60,7 +65,7 @@ func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arran
 	if a.order == nil || len(out) == len(never) {
 		return a
 	}
-	if b := arrangeAll(f, deadBy, out, w); len(b.order) == len(a.order) {
+	if b := arrangeAll(f, nil, deadBy, out, w); len(b.order) == len(a.order) {
 		a.order, a.moved = b.order, b.moved
 	}
 	if len(out)-len(never) < 2 {
@@ -68,7 +73,7 @@ func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arran
 	}
 	for _, i := range slices.Sorted(maps.Keys(a.conflicts))[:min(len(a.conflicts), maxDetailed)] {
 		delete(out, i)
-		b := arrangeAll(f, deadBy, out, w)
+		b := arrangeAll(f, nil, deadBy, out, w)
 		if len(b.order) <= len(a.order) {
 			out[i] = true
 			continue
@@ -79,13 +84,25 @@ func arrange(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arran
 	return a
 }
 
-func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) arrangement {
+// arrangeAll is arrange without the second try. c may be nil: one is made then.
+func arrangeAll(f *flat, c *core, deadBy [][]*unit, never map[int]bool, w *work) arrangement {
+	if c == nil {
+		c = newCore(w, f.usual, f.cover(never))
+		for _, u := range c.units {
+			c.add(u)
+		}
+	}
+	c.narrowed(w)
 	a := &arranger{
-		f: f, c: newCore(w, f.usual, f.cover(never)), gone: make([]bool, len(f.routes)),
+		f: f, c: c, gone: make([]bool, len(f.routes)),
 		by: make([][]int, len(f.routes)), waits: make([]bool, len(f.routes)), watchers: make([][]int, len(f.routes)),
 	}
 	a.duplicates, a.conflicts = map[int]int{}, map[int][]int{}
-	a.c.narrow = true
+	// Most routes wait for one, and are waited for by one: that takes no room of its own.
+	room := make([]int, 2*len(f.routes))
+	for i := range f.routes {
+		a.by[i], a.watchers[i] = room[2*i:2*i:2*i+1], room[2*i+1:2*i+1:2*i+2]
+	}
 	left := 0
 	for i := range f.routes {
 		if never[i] {
@@ -93,9 +110,6 @@ func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) ar
 			continue
 		}
 		left++
-	}
-	for _, u := range a.c.units {
-		a.c.add(u)
 	}
 	for i := range f.routes {
 		if by := deadBy[i]; len(by) > 0 && !a.gone[i] && !slices.ContainsFunc(by, func(o *unit) bool { return a.gone[o.route] }) {
@@ -111,7 +125,11 @@ func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) ar
 		}
 		var i int
 		if len(a.ready) > 0 {
-			i, _ = heap.Pop(&a.ready).(int)
+			i = a.ready[len(a.ready)-1]
+			a.ready = a.ready[:len(a.ready)-1]
+			if a.order == nil {
+				a.order = make([]int, 0, left)
+			}
 			a.order = append(a.order, i)
 		} else {
 			i = a.leaveOut()
@@ -120,7 +138,7 @@ func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) ar
 		for _, u := range f.routes[i].cover {
 			a.c.remove(u)
 		}
-		a.by[i], a.waits[i] = nil, false
+		a.by[i], a.waits[i] = a.by[i][:0], false
 		for _, k := range a.watchers[i] {
 			if a.waits[k] {
 				a.ask(k)
@@ -134,8 +152,8 @@ func arrangeAll(f *flat, deadBy map[int][]*unit, never map[int]bool, w *work) ar
 
 // ask decides whether route i can be last of those that are left.
 func (a *arranger) ask(i int) {
-	a.by[i], a.waits[i] = nil, false
-	var by []*unit
+	a.by[i], a.waits[i] = a.by[i][:0], false
+	by := a.covering[:0]
 	live := len(a.f.routes[i].judged) == 0
 	for _, u := range a.f.routes[i].judged {
 		v := a.c.decideWithout(u, i)
@@ -145,8 +163,10 @@ func (a *arranger) ask(i int) {
 		}
 		by = append(by, v.by...)
 	}
+	a.covering = by
 	if live {
-		heap.Push(&a.ready, i)
+		at, _ := slices.BinarySearch(a.ready, i)
+		a.ready = slices.Insert(a.ready, at, i)
 	} else {
 		a.wait(i, by)
 	}
@@ -154,7 +174,7 @@ func (a *arranger) ask(i int) {
 
 // wait puts route i off until one of by is gone.
 func (a *arranger) wait(i int, by []*unit) {
-	var routes []int
+	routes := a.by[i][:0]
 	for _, o := range by {
 		if !slices.Contains(routes, o.route) {
 			routes = append(routes, o.route)
@@ -205,20 +225,6 @@ func (a *arranger) knot(i int) []int {
 		return nil
 	}
 	return visit(i)
-}
-
-// intHeap gives the largest first.
-type intHeap []int
-
-func (h intHeap) Len() int           { return len(h) }
-func (h intHeap) Less(i, j int) bool { return h[i] > h[j] }
-func (h intHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *intHeap) Push(x any)        { i, _ := x.(int); *h = append(*h, i) }
-func (h *intHeap) Pop() any {
-	last := len(*h) - 1
-	x := (*h)[last]
-	*h = (*h)[:last]
-	return x
 }
 
 // moves returns, of an order, the routes that stand before one with a smaller

@@ -74,8 +74,8 @@ func WorkingOrder(vs *networkingv1.VirtualService, delegates Delegates) (order [
 		return nil, false
 	}
 	dead := 0
-	for i := range j.items {
-		if j.items[i].verdict.dead {
+	for _, it := range j.items {
+		if it.verdict.dead {
 			dead++
 		}
 	}
@@ -106,9 +106,9 @@ func Overtaking(vs *networkingv1.VirtualService, delegates Delegates, order []in
 		return nil
 	}
 	dead := map[int]bool{}
-	for i := range j.items {
-		if v := j.items[i].verdict; v.dead {
-			dead[v.route] = true
+	for _, it := range j.items {
+		if it.verdict.dead {
+			dead[it.verdict.route] = true
 		}
 	}
 	var out []int
@@ -147,13 +147,18 @@ func (it *item) path() string {
 
 type judgement struct {
 	flat  *flat
-	items []item
+	items []*item
 	// undecided are the places of entries that are not known to be dead or live.
 	undecided []string
 	w         *work
+	core      *core // holds all routes
 	plan      *arrangement
 	// subjects holds those of routes already asked for: a route can be large.
 	subjects map[int]string
+	// orderSentence and moveTexts, by route, are parts of remedies, which many findings have in
+	// common.
+	orderSentence string
+	moveTexts     map[int]string
 }
 
 func (j *judgement) subject(route int) string {
@@ -176,16 +181,22 @@ func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgeme
 	}
 	j := &judgement{flat: f, w: w, subjects: map[int]string{}}
 	c := newCore(w, f.usual, f.cover(nil))
+	j.core = c
+	var newItem slab[item]
 	for i := range f.routes {
 		if f.routes[i].http == nil {
 			continue
 		}
 		v := judge(c, f, i)
 		if v.dead {
-			j.items = append(j.items, j.deadRoute(v))
+			it := newItem.next()
+			j.items = append(j.items, it)
+			*it = j.deadRoute(v)
 		}
 		for _, e := range v.entries {
-			j.items = append(j.items, item{code: finding.IneffectiveMatch, severity: finding.Warning, verdict: v, entry: e.unit, sibling: e.sibling})
+			it := newItem.next()
+			j.items = append(j.items, it)
+			*it = item{code: finding.IneffectiveMatch, severity: finding.Warning, verdict: v, entry: e.unit, sibling: e.sibling}
 		}
 		for units := range byEntry(f.routes[i].judged) {
 			if stateOf(units) == Unknown {
@@ -197,7 +208,7 @@ func newJudgement(vs *networkingv1.VirtualService, delegates Delegates) *judgeme
 }
 
 func (j *judgement) hasErrors() bool {
-	return slices.ContainsFunc(j.items, func(it item) bool { return it.severity == finding.Error })
+	return slices.ContainsFunc(j.items, func(it *item) bool { return it.severity == finding.Error })
 }
 
 // foreignSemantics: istiod marks what it makes of an Ingress or a Gateway API route
@@ -246,16 +257,15 @@ func (j *judgement) ratchet(old *judgement) {
 		return string(it.code) + "\n" + j.subject(it.verdict.route)
 	}
 	had := map[string]int{}
-	for i := range old.items {
-		if it := &old.items[i]; it.severity == finding.Error {
+	for _, it := range old.items {
+		if it.severity == finding.Error {
 			had[key(old, it)]++
 		}
 	}
 	if len(had) == 0 {
 		return
 	}
-	for i := range j.items {
-		it := &j.items[i]
+	for _, it := range j.items {
 		if it.severity != finding.Error {
 			continue
 		}
@@ -268,20 +278,20 @@ func (j *judgement) ratchet(old *judgement) {
 
 func (j *judgement) findings() []finding.Finding {
 	items := j.items
-	bySeverity := func(a, b item) int { return cmp.Compare(a.severity, b.severity) } // "error" first
+	bySeverity := func(a, b *item) int { return cmp.Compare(a.severity, b.severity) } // "error" first
 	if !slices.IsSortedFunc(items, bySeverity) {
 		items = slices.Clone(items)
 		slices.SortStableFunc(items, bySeverity)
 	}
 	var out []finding.Finding
-	for i := range items[:min(maxDetailed, len(items))] {
-		out = append(out, j.detailed(&items[i]))
+	for _, it := range items[:min(maxDetailed, len(items))] {
+		out = append(out, j.detailed(it))
 	}
 	rest := items[len(out):]
 	if len(rest) == 1 {
-		return append(out, j.detailed(&rest[0]))
+		return append(out, j.detailed(rest[0]))
 	}
-	errors := slices.IndexFunc(rest, func(it item) bool { return it.severity != finding.Error })
+	errors := slices.IndexFunc(rest, func(it *item) bool { return it.severity != finding.Error })
 	if errors < 0 {
 		errors = len(rest)
 	}
@@ -290,16 +300,16 @@ func (j *judgement) findings() []finding.Finding {
 }
 
 // counted appends one finding for all of rest, which have one severity.
-func (j *judgement) counted(out []finding.Finding, rest []item) []finding.Finding {
+func (j *judgement) counted(out []finding.Finding, rest []*item) []finding.Finding {
 	if len(rest) == 0 {
 		return out
 	}
 	var routes, entries []int
-	for i := range rest {
-		if rest[i].entry == nil {
-			routes = append(routes, rest[i].verdict.route)
+	for _, it := range rest {
+		if it.entry == nil {
+			routes = append(routes, it.verdict.route)
 		} else {
-			entries = append(entries, rest[i].verdict.route)
+			entries = append(entries, it.verdict.route)
 		}
 	}
 	f := finding.Finding{
@@ -337,9 +347,9 @@ func (j *judgement) object() finding.Object {
 // arrange works the order out once.
 func (j *judgement) arrange() arrangement {
 	if j.plan == nil {
-		deadBy, never := map[int][]*unit{}, map[int]bool{}
-		for i := range j.items {
-			switch v := j.items[i].verdict; {
+		deadBy, never := make([][]*unit, len(j.flat.routes)), map[int]bool{}
+		for _, it := range j.items {
+			switch v := &it.verdict; {
 			case v.never:
 				never[v.route] = true
 			case v.dead:
@@ -347,7 +357,7 @@ func (j *judgement) arrange() arrangement {
 			}
 		}
 		w := &work{left: budget / 2, memory: j.w.memory}
-		a := arrange(j.flat, deadBy, never, w)
+		a := arrange(j.flat, j.core, deadBy, never, w)
 		j.plan = &a
 	}
 	return *j.plan

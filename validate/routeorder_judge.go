@@ -49,6 +49,10 @@ func judge(c *core, f *flat, i int) routeVerdict {
 		out.entries = ineffectives(c, f, i)
 		return out
 	}
+	if len(r.judged) == 1 && !slices.ContainsFunc(r.judged[0].verdict.by, func(o *unit) bool { return o.route == i }) {
+		out.by = r.judged[0].verdict.by
+		return out
+	}
 	seen := map[*unit]bool{}
 	var collect func(u *unit)
 	collect = func(u *unit) {

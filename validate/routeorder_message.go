@@ -264,14 +264,28 @@ func (j *judgement) remedy(it *item, by []*unit) string {
 	text := ""
 	for anchor, routes := range a.moved {
 		if slices.Contains(routes, i) {
-			text = "Put " + paths(routes, maxCondition) + " before " + httpPath(anchor) + ". "
+			text = j.moveText(anchor, routes)
 		}
 	}
-	text += "The order that works"
-	if left := len(j.flat.routes) - len(a.order); left > 0 {
-		text += " for all but the " + count(left, "route that no order saves", "routes that no order saves")
+	if j.orderSentence == "" {
+		j.orderSentence = "The order that works"
+		if left := len(j.flat.routes) - len(a.order); left > 0 {
+			j.orderSentence += " for all but the " + count(left, "route that no order saves", "routes that no order saves")
+		}
+		j.orderSentence += ": " + j.orderText(a.order) + "."
 	}
-	return text + ": " + j.orderText(a.order) + "."
+	return text + j.orderSentence
+}
+
+// moveText asks to put routes before another one.
+func (j *judgement) moveText(anchor int, routes []int) string {
+	if j.moveTexts[anchor] == "" {
+		if j.moveTexts == nil {
+			j.moveTexts = map[int]string{}
+		}
+		j.moveTexts[anchor] = "Put " + paths(routes, maxCondition) + " before " + httpPath(anchor) + ". "
+	}
+	return j.moveTexts[anchor]
 }
 
 // orderText lists the routes with their conditions while that stays readable.
