@@ -8,6 +8,7 @@ package validate
 // contains and disjoint return true only for what holds for certain.
 
 import (
+	"hash/maphash"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -17,7 +18,7 @@ import (
 )
 
 // universe says which strings can occur.
-type universe int
+type universe int8
 
 const (
 	// pathText starts with "/" and has no "?", no "#" and no line break: Envoy
@@ -35,32 +36,30 @@ const (
 // shape is one string, or all strings that begin with value and go on for at
 // least more characters.
 type shape struct {
-	prefix bool
 	value  string
 	more   int
+	prefix bool
 	// fold: ASCII letters match in either case, as Envoy does with ignoreUriCase;
 	// value is in lower case.
 	fold bool
 }
 
 type language struct {
-	universe universe
-	// kind and value are the StringMatch: exact, prefix, regex, or "" for any value.
-	kind, value string
-	fold        bool
-	over        []shape
-	one         [1]shape // that over holds, unless it is a regex's
-	exact       bool
+	languageKey
+	next  *language // of those that have the same hash
+	over  []shape
+	one   [1]shape // that over holds, unless it is a regex's
+	exact bool
 	// opaque: nothing is known but the name. Two of one name are equal, and no
 	// string can be tried: a JWT claim, or a regex that is too large for us.
 	opaque bool
+	asked  bool // sampled is known
 
-	runes   []rune         // of exact and prefix, once stepped through
-	regex   *syntax.Regexp // of a regex
-	suffix  string         // that all strings of a regex end with
-	dfa     *automaton     // once needed
-	sampled specimen       // once asked for
-	asked   bool
+	runes   []rune             // of exact and prefix, once stepped through
+	regex   *syntax.Regexp     // of a regex
+	suffix  string             // that all strings of a regex end with
+	dfa     *automaton         // once needed
+	sampled specimen           // once asked for
 	within  map[*language]bool // what contains answered for another
 }
 
@@ -68,8 +67,9 @@ type language struct {
 const maxRegex = 1024
 
 type languageKey struct {
-	universe    universe
+	// kind and value are the StringMatch: exact, prefix, regex, or "" for any value.
 	kind, value string
+	universe    universe
 	fold        bool
 }
 
@@ -77,21 +77,25 @@ type languageKey struct {
 // exact and prefix only.
 func (w *work) language(m *networking.StringMatch, in universe, fold bool) *language {
 	kind, value := matchOf(m)
-	return w.named(languageKey{in, kind, value, fold && kind != "regex"})
+	return w.named(languageKey{kind, value, in, fold && kind != "regex"})
 }
 
 func (w *work) exactly(value string) *language {
-	return w.named(languageKey{headerText, "exact", value, false})
+	return w.named(languageKey{"exact", value, headerText, false})
 }
 
 const claim = "claim"
 
 func (w *work) named(k languageKey) *language {
-	if l := w.languages[k]; l != nil {
-		return l
+	// A value can be long: it is hashed once, to look and to put there what is not found.
+	hash := maphash.String(w.seed, k.value)
+	for l := w.languages[hash]; l != nil; l = l.next {
+		if l.languageKey == k {
+			return l
+		}
 	}
 	l := w.newLanguage.next()
-	*l = language{universe: k.universe, kind: k.kind, value: k.value, fold: k.fold, exact: true}
+	*l = language{languageKey: k, exact: true}
 	l.over = l.one[:1]
 	switch k.kind {
 	case "exact":
@@ -108,7 +112,7 @@ func (w *work) named(k languageKey) *language {
 		l.one[0] = anything()
 	}
 	l.over = fuse(restrict(l.over, k.universe))
-	w.languages[k] = l
+	l.next, w.languages[hash] = w.languages[hash], l
 	return l
 }
 

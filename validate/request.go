@@ -4,7 +4,6 @@ package validate
 // one.
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,7 +94,7 @@ func (r *request) text(at string) string {
 	path := f.Path
 	if len(f.Query) > 0 {
 		var pairs []string
-		for _, k := range slices.Sorted(maps.Keys(f.Query)) {
+		for _, k := range sortedKeys(f.Query) {
 			pairs = append(pairs, k+"="+f.Query[k])
 		}
 		path += "?" + strings.Join(pairs, "&")
@@ -108,7 +107,7 @@ func (r *request) text(at string) string {
 	if f.Scheme != usualSchemes[0] {
 		with = append(with, "scheme "+plain(f.Scheme))
 	}
-	for _, k := range slices.Sorted(maps.Keys(f.Headers)) {
+	for _, k := range sortedKeys(f.Headers) {
 		with = append(with, "header "+plain(k)+": "+plain(f.Headers[k]))
 	}
 	if r.says(classPort, "") {
@@ -117,7 +116,7 @@ func (r *request) text(at string) string {
 	if at != "" {
 		with = append(with, "gateway "+plain(at))
 	}
-	for _, k := range slices.Sorted(maps.Keys(f.SourceLabels)) {
+	for _, k := range sortedKeys(f.SourceLabels) {
 		with = append(with, "source label "+plain(k+"="+f.SourceLabels[k]))
 	}
 	if r.says(classNamespace, "") {

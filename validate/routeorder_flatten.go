@@ -115,7 +115,7 @@ func flatten(vs *networkingv1.VirtualService, delegates Delegates, w *work) (*fl
 	w, done := w.limited(w.left / 2)
 	defer done()
 	if len(w.languages) == 0 { // most entries have one of their own
-		w.languages = make(map[languageKey]*language, len(entries))
+		w.languages = make(map[uint64]*language, len(entries))
 	}
 	ports, namespaces := map[uint32]bool{}, map[string]bool{}
 	var newUnit slab[unit]

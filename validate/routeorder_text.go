@@ -6,8 +6,6 @@ package validate
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -90,7 +88,7 @@ func entryText(r *networking.HTTPMatchRequest, quote, value func(string) string)
 		name string
 		of   map[string]*networking.StringMatch
 	}{{"headers", r.Headers}, {"withoutHeaders", r.WithoutHeaders}, {"queryParams", r.QueryParams}} {
-		for _, k := range slices.Sorted(maps.Keys(f.of)) {
+		for _, k := range sortedKeys(f.of) {
 			out = append(out, f.name+" "+quote(k)+" "+stringMatch(f.of[k], value))
 		}
 	}
@@ -100,7 +98,7 @@ func entryText(r *networking.HTTPMatchRequest, quote, value func(string) string)
 	for _, g := range r.Gateways {
 		out = append(out, "gateway "+quote(g))
 	}
-	for _, k := range slices.Sorted(maps.Keys(r.SourceLabels)) {
+	for _, k := range sortedKeys(r.SourceLabels) {
 		out = append(out, "sourceLabels "+quote(k+"="+r.SourceLabels[k]))
 	}
 	if r.SourceNamespace != "" {

@@ -1,5 +1,7 @@
 package validate
 
+import "hash/maphash"
+
 // work is what one judgement may spend, and what it has learnt of strings: equal
 // values in one object are one language, read and compiled once.
 type work struct {
@@ -9,10 +11,12 @@ type work struct {
 
 // memory is what all work of one judgement has in common.
 type memory struct {
-	languages     map[languageKey]*language
+	languages     map[uint64]*language // by the hash of their value
+	seed          maphash.Seed
 	newLanguage   slab[language]
 	newConditions slab[conditions]
 	newRequest    slab[request]
+	newList       slab[[1]*unit]
 }
 
 // A slab hands out values, many for one allocation.
@@ -38,7 +42,7 @@ const budget = 2_000_000
 func newWork() *work { return newWorkOf(budget) }
 
 func newWorkOf(budget int) *work {
-	return &work{left: budget, memory: &memory{languages: map[languageKey]*language{}}}
+	return &work{left: budget, memory: &memory{languages: map[uint64]*language{}, seed: maphash.MakeSeed()}}
 }
 
 // spend returns false when the budget has ended.
