@@ -77,6 +77,7 @@ func TestExplainLittle(t *testing.T) {
 		{of("api.vendor.com", "'*'") + "---\n" + vsOf("  http:\n  - route:\n    - destination: {host: a.example.com}\n    mirror: {host: api.vendor.com}\n    mirrors: [{destination: {host: api.vendor.com, port: {number: 8443}}}]\n"), []string{"api.vendor.com"}},
 		{of("api.vendor.com", "'*'") + "---\n" + vsOf("  tcp:\n  - match: [{port: 443, destinationSubnets: [10.0.0.0/8]}, {}]\n    route:\n    - destination: {host: api.vendor.com}\n"), []string{"api.vendor.com"}},
 		{strings.Replace(of("a.example.com", "'*'"), "HTTPS", "HTTP", 1) + "---\n" + vsOf("  http: [{directResponse: {status: 503}}]\n"), []string{"a.example.com"}},
+		{strings.NewReplacer("443", "80", "HTTPS", "TCP").Replace(of("a.example.com, api.vendor.com", "'*'")) + "---\n" + vsOf("  http:\n  - route:\n    - destination: {host: api.vendor.com, port: {number: 80}}\n"), []string{"api.vendor.com"}}, // The route is dead.
 		{ofTLS("'*.vendor.com'", "DYNAMIC_DNS", "mode: SIMPLE, sni: a.vendor.com"), []string{"*.vendor.com"}},
 		{ofTLS("api.vendor.com", "DNS", "mode: MUTUAL"), []string{"api.vendor.com"}},
 	} {

@@ -259,11 +259,15 @@ func (h *host) ignored(c mesh.Client, vs *networkingv1.VirtualService) string {
 	}
 	out := ""
 	for _, vs := range executed {
-		by := h.world.IgnoredFor(c, vs)
-		if by == nil {
+		by, ignored := h.world.Ignored(c, vs)
+		switch {
+		case !ignored:
 			return ""
+		case by == nil:
+			out = fmt.Sprintf("sidecars take no HTTP calls for the hosts of VirtualService %s: port 80 of their ServiceEntries has another protocol, and no port has HTTP", refOf(vs))
+		default:
+			out = fmt.Sprintf("sidecars take the routes of a host from one VirtualService alone, and VirtualService %s comes first", refOf(by))
 		}
-		out = fmt.Sprintf("sidecars take the routes of a host from one VirtualService alone, and VirtualService %s comes first", refOf(by))
 	}
 	return out
 }

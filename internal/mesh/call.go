@@ -54,32 +54,49 @@ func (w *World) takes(client Client, host string, port uint32, vs *networkingv1.
 	return nil, false
 }
 
-// IgnoredFor returns the VirtualService for which the sidecars of client ignore vs: it, or
-// another one, takes the calls of each host of vs at each port before it does. Nil: they
-// carry out routes of vs, or nobody knows.
-func (w *World) IgnoredFor(client Client, vs *networkingv1.VirtualService) *networkingv1.VirtualService {
+// Ignored reports whether the sidecars of client ignore vs. By is the VirtualService that
+// takes the calls of each host of vs at each port before it does, the first of several; nil:
+// they take no HTTP calls for these hosts at all. What nobody knows is not ignored.
+func (w *World) Ignored(client Client, vs *networkingv1.VirtualService) (by *networkingv1.VirtualService, ignored bool) {
 	if names, _ := BoundGateways(vs); tooManyKeys(vs, names) {
-		return nil
+		return nil, false
 	}
-	var first *networkingv1.VirtualService
 	for _, host := range VirtualServiceHosts(vs) {
-		ports := []uint32{defaultHTTPPort}
-		if svc := w.CalledService(client, host); svc != nil {
-			for _, p := range svc.Ports() {
-				if p.TakesHTTP() {
-					ports = append(ports, p.GetNumber())
-				}
-			}
-		}
-		for _, port := range ports {
+		for _, port := range w.portsTaken(client, host) {
 			taker, before := w.takes(client, host, port, vs)
 			if !before {
-				return nil
+				return nil, false
 			}
-			first = cmp.Or(first, taker)
+			by = cmp.Or(by, taker)
 		}
 	}
-	return first
+	return by, true
+}
+
+// portsTaken returns the ports at which sidecars of client take HTTP calls for a host of a
+// VirtualService: the HTTP ports of its service, and 80. At a port 80 of the very host that
+// is for something else they take none: to Istio the host has a service there, so that it
+// does not make it up, and the service has no HTTP (separateVSHostsAndServices,
+// buildSidecarVirtualHostsForVirtualService).
+func (w *World) portsTaken(client Client, host string) []uint32 {
+	var out []uint32
+	if svc := w.Service(client, host); svc == nil || !svc.hasOther(defaultHTTPPort) {
+		out = append(out, defaultHTTPPort)
+	}
+	if svc := w.CalledService(client, host); svc != nil {
+		for _, p := range svc.Ports() {
+			if p.TakesHTTP() {
+				out = append(out, p.GetNumber())
+			}
+		}
+	}
+	return out
+}
+
+// hasOther reports whether the service has the port, and not for HTTP.
+func (s *Service) hasOther(port uint32) bool {
+	p, ok := s.port(port)
+	return ok && !p.TakesHTTP()
 }
 
 // CallersOf returns the sidecars whose calls to host VirtualServices may take otherwise than

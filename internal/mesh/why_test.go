@@ -130,11 +130,14 @@ func TestCallsTakenBy(t *testing.T) {
 	}
 }
 
-// For which VirtualService sidecars in b ignore a/v.
-func TestIgnoredFor(t *testing.T) {
+// For which VirtualService sidecars in b ignore a/v; "nobody": they take no HTTP calls for its hosts.
+func TestIgnored(t *testing.T) {
 	const route = "http: [{route: [{destination: {host: x}}]}]"
 	vs := func(namespace, name, spec string) string {
 		return fmt.Sprintf("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: %s, namespace: %s}, spec: {%s}}\n---\n", name, namespace, spec)
+	}
+	entryOf := func(host, protocol string) string {
+		return fmt.Sprintf("{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: other, namespace: a}, spec: {hosts: [%s], ports: [{number: 80, name: a, protocol: %s}]}}\n---\n", host, protocol)
 	}
 	for _, c := range []struct {
 		name, objects, want string
@@ -146,12 +149,22 @@ func TestIgnoredFor(t *testing.T) {
 		{"with a port of its own", vs("a", "v", "hosts: [api.vendor.com], "+route) + vs("b", "w", "hosts: [api.vendor.com], exportTo: [b], http: [{match: [{port: 80}]}]"), ""},
 		{"of a gateway", vs("a", "v", "hosts: [shop.com], "+route) + vs("b", "w", "hosts: [shop.com], gateways: [g], exportTo: [b], "+route), ""},
 		{"for pods with labels, before the other", vs("a", "v", "hosts: [shop.com], http: [{match: [{sourceLabels: {x: z}}]}]") + vs("b", "w", "hosts: [shop.com], "+route), ""},
+		{"port 80 is for TCP", entryOf("tcp.com", "TCP") + vs("a", "v", "hosts: [tcp.com], "+route), "nobody"},
+		{"port 80 is for HTTP", entryOf("http.com", "HTTP") + vs("a", "v", "hosts: [http.com], "+route), ""},
+		{"port 80 is for TCP, another port for HTTP", entryOf("tcp.com", "TCP}, {number: 8080, name: b, protocol: HTTP") + vs("a", "v", "hosts: [tcp.com], "+route), ""},
+		{"port 80 of one host is for TCP", entryOf("tcp.com", "TCP") + vs("a", "v", "hosts: [tcp.com, shop.com], "+route), ""},
+		{"port 80 of one host is for TCP, the other is taken", entryOf("tcp.com", "TCP") + vs("a", "v", "hosts: [tcp.com, shop.com], "+route) + vs("b", "w", "hosts: [shop.com], exportTo: [b], "+route), "b/w"},
+		{"port 80 of a wildcard is for TCP", entryOf("'*.tcp.com'", "TCP") + vs("a", "v", "hosts: [www.tcp.com], "+route), ""},
+		{"port 80 of a host of a wildcard is for TCP", entryOf("www.tcp.com", "TCP") + vs("a", "v", "hosts: ['*.tcp.com'], "+route), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, _ := world(t, strings.Replace(entry("egress", "'*'"), "HTTPS", "HTTP", 1)+c.objects)
 			got := ""
-			if by := w.IgnoredFor(mesh.Client{Namespace: "b"}, w.VirtualService("a", "v")); by != nil {
+			switch by, ignored := w.Ignored(mesh.Client{Namespace: "b"}, w.VirtualService("a", "v")); {
+			case by != nil:
 				got = by.Namespace + "/" + by.Name
+			case ignored:
+				got = "nobody"
 			}
 			assert.Equal(t, c.want, got)
 		})
