@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unique"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -67,10 +68,8 @@ func stripObject(in any) (any, error) {
 // asked for, and the annotations that decide something: ours and istiod's own.
 func stripMeta(m *metav1.ObjectMeta, label func(string) bool) {
 	m.ManagedFields, m.Finalizers = nil, nil
-	maps.DeleteFunc(m.Labels, func(k, _ string) bool { return label == nil || !label(k) })
-	if len(m.Labels) == 0 {
-		m.Labels = nil
-	}
+	m.Namespace = sharedText(m.Namespace)
+	m.Labels = stripLabels(m, label)
 	maps.DeleteFunc(m.Annotations, func(k, _ string) bool {
 		return !strings.HasPrefix(k, "egress-tls.dev/") && !strings.HasPrefix(k, "internal.istio.io/")
 	})
@@ -78,6 +77,34 @@ func stripMeta(m *metav1.ObjectMeta, label func(string) bool) {
 		m.Annotations = nil
 	}
 }
+
+// stripLabels are those that are asked for. Objects of one chart or team have the same keys, and
+// many of their values are their own name or namespace.
+func stripLabels(m *metav1.ObjectMeta, label func(string) bool) map[string]string {
+	if label == nil {
+		return nil
+	}
+	var out map[string]string
+	for k, v := range m.Labels {
+		if !label(k) {
+			continue
+		}
+		switch v {
+		case m.Name:
+			v = m.Name
+		case m.Namespace:
+			v = m.Namespace
+		}
+		if out == nil {
+			out = make(map[string]string, len(m.Labels))
+		}
+		out[sharedText(k)] = v
+	}
+	return out
+}
+
+// sharedText is s, held once for all that have it.
+func sharedText(s string) string { return unique.Make(s).Value() }
 
 // typeMeta is t, as strings that all objects share.
 func typeMeta(t metav1.TypeMeta, kind string) metav1.TypeMeta {
