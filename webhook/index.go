@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"reflect"
 	"slices"
@@ -49,13 +50,18 @@ const (
 	indexSelector = "selector"
 )
 
-// indexes lists every index: an object kind, a name, and the keys of an object.
-var indexes = []struct {
+// index finds the objects of a kind by their keys. A narrow one has many keys with few
+// objects each, see bucketOf.
+type index struct {
 	object client.Object
 	name   string
 	keys   client.IndexerFunc
-}{
-	{&networkingv1.ServiceEntry{}, indexHost, keysOf(mesh.ServiceEntryHosts)},
+	narrow bool
+}
+
+// indexes lists every index.
+var indexes = []index{
+	{&networkingv1.ServiceEntry{}, indexHost, keysOf(mesh.ServiceEntryHosts), true},
 	{&networkingv1.ServiceEntry{}, indexUnder, keysOf(func(se *networkingv1.ServiceEntry) []string {
 		var out []string
 		for _, h := range mesh.ServiceEntryHosts(se) {
@@ -64,7 +70,7 @@ var indexes = []struct {
 			}
 		}
 		return out
-	})},
+	}), false},
 	{&networkingv1.ServiceEntry{}, indexRuleName, keysOf(func(se *networkingv1.ServiceEntry) []string {
 		var out []string
 		for _, h := range mesh.ServiceEntryHosts(se) {
@@ -73,43 +79,85 @@ var indexes = []struct {
 			}
 		}
 		return out
-	})},
+	}), false},
 	{&networkingv1.DestinationRule{}, indexHost, keysOf(func(dr *networkingv1.DestinationRule) []string {
 		return []string{mesh.RuleHost(dr)}
-	})},
-	{&networkingv1.VirtualService{}, indexHostKey, keysOf(mesh.HostKeys)},
-	{&networkingv1.VirtualService{}, indexDestination, keysOf(mesh.HTTPDestinationHosts)},
-	{&networkingv1.VirtualService{}, indexTLSDestination, keysOf(mesh.TLSDestinationHosts)},
+	}), true},
+	{&networkingv1.VirtualService{}, indexHostKey, keysOf(mesh.HostKeys), true},
+	{&networkingv1.VirtualService{}, indexDestination, keysOf(mesh.HTTPDestinationHosts), true},
+	{&networkingv1.VirtualService{}, indexTLSDestination, keysOf(mesh.TLSDestinationHosts), true},
 	{&networkingv1.VirtualService{}, indexDelegate, keysOf(func(vs *networkingv1.VirtualService) []string {
 		return namesOf(mesh.DelegatesOf(vs))
-	})},
+	}), false},
 	{&networkingv1.VirtualService{}, indexCalled, keysOf(func(vs *networkingv1.VirtualService) []string {
 		if !mesh.HostsTellPorts(vs) {
 			return nil
 		}
 		return mesh.VirtualServiceHosts(vs)
-	})},
+	}), true},
 	{&networkingv1.VirtualService{}, indexGateway, keysOf(func(vs *networkingv1.VirtualService) []string {
 		return namesOf(mesh.GatewayNames(vs))
-	})},
+	}), false},
 	{&networkingv1.Gateway{}, indexSelector, keysOf(func(gw *networkingv1.Gateway) []string {
 		if pair, ok := firstPair(gw.Spec.GetSelector()); ok {
 			return []string{pair}
 		}
 		return nil
-	})},
+	}), false},
 	{&corev1.Service{}, indexSelector, keysOf(func(svc *corev1.Service) []string {
 		var out []string
 		for k, v := range svc.Spec.Selector {
 			out = append(out, mesh.SelectorPair(k, v))
 		}
 		return out
-	})},
+	}), false},
 }
 
 // ruleNameKey is the end of a rule's name, a part of its hash: an index by 4,096 of them takes
 // a tenth of the memory of one by all names, and whoever looks one up compares the names.
 func ruleNameKey(name string) string { return strings.Clone(name[max(0, len(name)-3):]) }
+
+// buckets is how many of them an index has.
+const buckets = 4096
+
+var bucketSeed = maphash.MakeSeed()
+
+// bucketOf is what a narrow index has in place of the key: client-go holds a map for each key,
+// some 250 bytes even for a single object, and 10,000 keys share 4,096 of them this way. Whoever
+// looks a key up goes through the few other objects of its bucket. Wildcards stay as they are:
+// there are few, and for each host all that cover it are looked up, mostly in vain.
+func bucketOf(key string) string {
+	if mesh.IsWildcard(key) {
+		return key
+	}
+	n := maphash.String(bucketSeed, key) % buckets
+	return string([]byte{byte(n >> 8), byte(n)})
+}
+
+// stored are the keys by which client-go holds an object.
+func (ix index) stored(o client.Object) []string {
+	keys := ix.keys(o)
+	if !ix.narrow {
+		return keys
+	}
+	out := make([]string, len(keys))
+	for i, key := range keys {
+		out[i] = bucketOf(key)
+	}
+	return out
+}
+
+// find returns the objects that have a key.
+func (ix index) find(in toolscache.Indexer, key string) ([]any, error) {
+	if !ix.narrow || mesh.IsWildcard(key) {
+		return in.ByIndex(ix.name, key) //nolint:wrapcheck // as the index says it
+	}
+	found, err := in.ByIndex(ix.name, bucketOf(key))
+	return slices.DeleteFunc(found, func(o any) bool {
+		object, ok := o.(client.Object)
+		return !ok || !slices.Contains(ix.keys(object), key)
+	}), err //nolint:wrapcheck // as the index says it
+}
 
 func keysOf[T client.Object](keys func(T) []string) client.IndexerFunc {
 	return func(o client.Object) []string {
@@ -146,7 +194,7 @@ func newIndexReader(ctx context.Context, informers cache.Cache) (indexReader, er
 			if !ok {
 				return nil, fmt.Errorf("%T is no object", o)
 			}
-			return ix.keys(object), nil
+			return ix.stored(object), nil
 		}})
 		if err != nil {
 			return out, fmt.Errorf("failed to index %T by %s: %w", ix.object, ix.name, err)
@@ -161,7 +209,12 @@ func (in indexReader) byIndex(kind client.Object, index, key string) ([]any, err
 	if store == nil || !store.HasSynced() {
 		return nil, fmt.Errorf("the informer of %T has not synced", kind)
 	}
-	return store.GetIndexer().ByIndex(index, key) //nolint:wrapcheck // as the index says it
+	for _, ix := range indexes {
+		if ix.name == index && reflect.TypeOf(ix.object) == reflect.TypeOf(kind) {
+			return ix.find(store.GetIndexer(), key)
+		}
+	}
+	return nil, fmt.Errorf("%T have no index %s", kind, index)
 }
 
 // indexed is what the informers hold. Whatever it hands out is theirs and must not be changed.
