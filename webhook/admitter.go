@@ -20,7 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
-	sigsjson "sigs.k8s.io/json"
 
 	"github.com/egress-tls/egress-tls-webhook/internal/decision"
 	"github.com/egress-tls/egress-tls-webhook/internal/finding"
@@ -302,8 +301,7 @@ func decode(req admission.Request, raw []byte) (metav1.Object, error) {
 	if len(raw) == 0 {
 		return nil, fmt.Errorf("%s: the request holds no object", where)
 	}
-	// As the API server reads it: "Spec" is not "spec".
-	if err := sigsjson.UnmarshalCaseSensitivePreserveInts(raw, o); err != nil {
+	if err := unmarshal(raw, o); err != nil {
 		return nil, fmt.Errorf("%s cannot be read, so it cannot be checked for plaintext: %w", where, err)
 	}
 	if o.GetNamespace() == "" {
