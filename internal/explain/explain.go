@@ -248,17 +248,22 @@ func (h *host) findTCP(vs *networkingv1.VirtualService) {
 	}
 }
 
+// executed returns vs, or the roots of a delegate.
+func (h *host) executed(vs *networkingv1.VirtualService) []*networkingv1.VirtualService {
+	if !mesh.IsDelegate(vs) {
+		return []*networkingv1.VirtualService{vs}
+	}
+	var out []*networkingv1.VirtualService
+	for _, s := range h.world.RootRoutes(vs) {
+		out = append(out, s.VirtualService)
+	}
+	return out
+}
+
 // ignored says why sidecars carry out no route of vs, "" if they may.
 func (h *host) ignored(c mesh.Client, vs *networkingv1.VirtualService) string {
-	executed := []*networkingv1.VirtualService{vs}
-	if mesh.IsDelegate(vs) {
-		executed = nil
-		for _, s := range h.world.RootRoutes(vs) {
-			executed = append(executed, s.VirtualService)
-		}
-	}
 	out := ""
-	for _, vs := range executed {
+	for _, vs := range h.executed(vs) {
 		by, ignored := h.world.Ignored(c, vs)
 		switch {
 		case !ignored:
@@ -337,6 +342,13 @@ func (h *host) clients() []mesh.Client {
 	if len(out) > 0 {
 		for _, c := range h.world.CallersOf(h.Host) {
 			add(c)
+		}
+		for _, w := range h.ways {
+			for _, vs := range h.executed(w.object) {
+				for _, c := range h.world.TakersOf(vs) {
+					add(c)
+				}
+			}
 		}
 	}
 	if h.From != "" {

@@ -93,6 +93,27 @@ func (w *World) portsTaken(client Client, host string) []uint32 {
 	return out
 }
 
+// TakersOf returns the sidecars that may take HTTP calls for hosts of vs at other ports than
+// others: where a port 80 of a host is for something else, those of the namespaces that its
+// ServiceEntries are in, or exported to.
+func (w *World) TakersOf(vs *networkingv1.VirtualService) []Client {
+	var namespaces []string
+	for _, host := range VirtualServiceHosts(vs) {
+		entries := w.entries.exact.at(host)
+		if !slices.ContainsFunc(entries, func(se *networkingv1.ServiceEntry) bool { return newService(host, se).hasOther(defaultHTTPPort) }) {
+			continue
+		}
+		for _, se := range entries {
+			eachNamed(se.Namespace, se.Spec.GetExportTo(), func(ns string) { namespaces = append(namespaces, ns) })
+		}
+	}
+	var out []Client
+	for _, ns := range distinct(namespaces) {
+		out = append(out, Client{Namespace: ns, Known: true})
+	}
+	return out
+}
+
 // hasOther reports whether the service has the port, and not for HTTP.
 func (s *Service) hasOther(port uint32) bool {
 	p, ok := s.port(port)
