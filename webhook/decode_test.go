@@ -143,23 +143,23 @@ func TestUnmarshalReadsEachFieldAsIstioDoes(t *testing.T) {
 			if like := alike(fd); !tested[like] {
 				tested[like] = true
 				for _, v := range values {
-					check(fmt.Sprintf(`%s{"%s":%s}%s`, before, names[0], v, after))
+					check(fmt.Sprintf(`%s{%q:%s}%s`, before, names[0], v, after))
 					if fd.IsList() || fd.IsMap() || fd.Message() != nil {
-						check(fmt.Sprintf(`%s{"%s":[%s,%s]}%s`, before, names[0], v, v, after))
-						check(fmt.Sprintf(`%s{"%s":[%s]}%s`, before, names[0], v, after))
-						check(fmt.Sprintf(`%s{"%s":{"k":%s}}%s`, before, names[0], v, after))
+						check(fmt.Sprintf(`%s{%q:[%s,%s]}%s`, before, names[0], v, v, after))
+						check(fmt.Sprintf(`%s{%q:[%s]}%s`, before, names[0], v, after))
+						check(fmt.Sprintf(`%s{%q:{"k":%s}}%s`, before, names[0], v, after))
 					}
 				}
 			}
 			for _, v := range []string{"null", "1", `"443"`, `"1s"`, `"a"`, "{}", "[]", "true"} {
 				for _, name := range names[1:] {
-					check(fmt.Sprintf(`%s{"%s":%s}%s`, before, name, v, after))
+					check(fmt.Sprintf(`%s{%q:%s}%s`, before, name, v, after))
 				}
-				check(fmt.Sprintf(`%s{"%s":%s,"%s":null}%s`, before, names[0], v, names[1], after))
-				check(fmt.Sprintf(`%s{"unknown":[1.0],"%s":%s}%s`, before, names[0], v, after))
+				check(fmt.Sprintf(`%s{%q:%s,%q:null}%s`, before, names[0], v, names[1], after))
+				check(fmt.Sprintf(`%s{"unknown":[1.0],%q:%s}%s`, before, names[0], v, after))
 				if of := fd.ContainingOneof(); of != nil {
 					for i := range of.Fields().Len() {
-						check(fmt.Sprintf(`%s{"%s":%s,"%s":%s}%s`, before, names[1], v, of.Fields().Get(i).JSONName(), v, after))
+						check(fmt.Sprintf(`%s{%q:%s,%q:%s}%s`, before, names[1], v, of.Fields().Get(i).JSONName(), v, after))
 					}
 				}
 			}
@@ -167,8 +167,8 @@ func TestUnmarshalReadsEachFieldAsIstioDoes(t *testing.T) {
 				for i := range enum.Values().Len() {
 					v := enum.Values().Get(i)
 					for _, form := range []string{`"` + string(v.Name()) + `"`, fmt.Sprint(v.Number()), fmt.Sprintf("%d.0", v.Number()), fmt.Sprintf(`"%d"`, v.Number())} {
-						check(fmt.Sprintf(`%s{"%s":%s}%s`, before, names[1], form, after))
-						check(fmt.Sprintf(`%s{"%s":[%s]}%s`, before, names[1], form, after))
+						check(fmt.Sprintf(`%s{%q:%s}%s`, before, names[1], form, after))
+						check(fmt.Sprintf(`%s{%q:[%s]}%s`, before, names[1], form, after))
 					}
 				}
 			}

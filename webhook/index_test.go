@@ -15,7 +15,7 @@ import (
 func TestABucketTellsItsKeysApart(t *testing.T) {
 	ix := index{&networkingv1.DestinationRule{}, indexHost, indexes[3].keys, true}
 	store := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{indexHost: func(o any) ([]string, error) {
-		return ix.stored(o.(client.Object)), nil //nolint:forcetypeassert // a DestinationRule
+		return ix.stored(o.(client.Object)), nil
 	}})
 	for i := range 3 * buckets {
 		dr := &networkingv1.DestinationRule{}
