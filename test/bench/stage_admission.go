@@ -272,7 +272,7 @@ func (s *admissionRun) compare(ctx context.Context, k admissionCase, operation a
 	var all [2]*hdrhistogram.Histogram
 	pairs, saturations := s.runs(10), s.runs(5)
 	if !k.main {
-		pairs = s.runs(5)
+		pairs = s.runs(3)
 	}
 	if !k.main || s.throughput == (figure.Goal{}) {
 		saturations = 0

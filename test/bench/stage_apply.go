@@ -73,13 +73,13 @@ func applyStage(ctx context.Context, b *bench) (_ []figure.Figure, _ []figure.Pl
 	if err != nil {
 		return nil, nil, err
 	}
-	byKubectl, err := inTurns(b, "kubectl apply", b.runs(120), func(namespace string, version int) error {
+	byKubectl, err := inTurns(b, "kubectl apply", b.runs(80), func(namespace string, version int) error {
 		return kubectl(ctx, cp, appliedRoutes(namespace, version))
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	byClient, err := inTurns(b, "server-side apply", b.runs(600), func(namespace string, version int) error {
+	byClient, err := inTurns(b, "server-side apply", b.runs(400), func(namespace string, version int) error {
 		var o unstructured.Unstructured
 		if err := yaml.Unmarshal([]byte(appliedRoutes(namespace, version)), &o.Object); err != nil {
 			return err

@@ -119,7 +119,7 @@ func (g goBenchmarks) run(ctx context.Context, b *bench) ([]figure.Figure, error
 		benchtime = "1x"
 	}
 	pairs := make([][]figure.Pair, len(g.comparisons))
-	for i := range b.runs(10) {
+	for i := range b.runs(6) {
 		b.say("benchmarks of %s, run %d", filepath.Join(g.module, g.pkg), i+1)
 		got := map[string]*parse.Benchmark{}
 		for _, name := range names {
