@@ -94,7 +94,7 @@ unit: ## Run the tests that need no API server
 # to testdata/fuzz, from where make unit runs it ever after.
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZTIME, 20s by default
-	@for package in ./internal/policy ./internal/manifest/yamltext ./validate; do \
+	@for package in ./internal/policy ./internal/manifest/yamltext ./validate ./webhook; do \
 		targets=$$(go test -list '^Fuzz' $$package) || exit; \
 		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
 			echo "go test -fuzz $$target $$package"; \

@@ -4,7 +4,8 @@
 //	stages ──> figure.Figure, figure.Plot ──> report.md, report.json, *.svg, goals on standard output
 //	  │
 //	  ├─ decision   Go benchmarks, also beside Istio's own validation
-//	  ├─ admission  requests over TLS beside a webhook that decodes and allows
+//	  ├─ admission  requests over TLS beside a webhook that decodes and allows; in a large cluster
+//	  │             beside a small one (admission-size)
 //	  ├─ apply      kubectl through the API server, with and without the webhook
 //	  └─ cluster    memory, start and reconciliation with tens of thousands of objects
 //
