@@ -31,7 +31,7 @@ func (c concern) hosts(ctx context.Context, o client.Object) []string {
 		host := mesh.RuleHost(o)
 		out = append(out, host)
 		// It may have stood in the way.
-		for _, se := range list[*networkingv1.ServiceEntry](c.cached, indexRuleName, ruleNameKey(o.Name)) {
+		for _, se := range list[*networkingv1.ServiceEntry](c.cached, indexRuleName, o.Name) {
 			out = append(out, slices.DeleteFunc(slices.Clone(mesh.ServiceEntryHosts(se)), func(h string) bool { return mesh.RuleName(h, nil) != o.Name })...)
 		}
 		if mesh.IsWildcard(host) {

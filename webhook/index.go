@@ -7,7 +7,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -31,8 +30,8 @@ const (
 	// indexUnder finds ServiceEntries by each wildcard that covers one of their
 	// exact hosts.
 	indexUnder = "under"
-	// indexRuleName finds ServiceEntries by the end of the name of the rule that is generated
-	// for one of their exact hosts, see ruleNameKey: and so some others too.
+	// indexRuleName finds ServiceEntries by the name of the rule that is generated
+	// for one of their exact hosts.
 	indexRuleName = "ruleName"
 	// indexDestination and indexTLSDestination find VirtualServices by the host
 	// that an HTTP or TLS route leads to.
@@ -75,11 +74,11 @@ var indexes = []index{
 		var out []string
 		for _, h := range mesh.ServiceEntryHosts(se) {
 			if !mesh.IsWildcard(h) {
-				out = append(out, ruleNameKey(mesh.RuleName(h, nil)))
+				out = append(out, mesh.RuleName(h, nil))
 			}
 		}
 		return out
-	}), false},
+	}), true},
 	{&networkingv1.DestinationRule{}, indexHost, keysOf(func(dr *networkingv1.DestinationRule) []string {
 		return []string{mesh.RuleHost(dr)}
 	}), true},
@@ -112,10 +111,6 @@ var indexes = []index{
 		return out
 	}), false},
 }
-
-// ruleNameKey is the end of a rule's name, a part of its hash: an index by 4,096 of them takes
-// a tenth of the memory of one by all names, and whoever looks one up compares the names.
-func ruleNameKey(name string) string { return strings.Clone(name[max(0, len(name)-3):]) }
 
 // buckets is how many of them an index has.
 const buckets = 4096

@@ -165,7 +165,7 @@ const startGCPercent = 50
 // that anyway, or for none.
 func collectOften(begin <-chan struct{}) {
 	was := debug.SetGCPercent(startGCPercent)
-	if was >= 0 && was <= startGCPercent || was < 0 {
+	if was <= startGCPercent { // Below 0: none.
 		debug.SetGCPercent(was)
 		return
 	}
